@@ -1,0 +1,7 @@
+"""The pages. No models here."""
+
+from django.apps import AppConfig
+
+
+class DashboardsConfig(AppConfig):
+    name = "dashboards"

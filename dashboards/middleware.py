@@ -1,0 +1,37 @@
+"""What holds for every page: never cached, fragments told apart, sessions that end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+BORN = "born"
+SEEN = "seen"
+RENEW_EVERY = 60  # seconds: an idle limit needs no write per request
+
+
+class PageMiddleware:
+    """Idle and absolute session limits, `no-store`, and `Vary: HX-Request`."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            moment = int(time.time())
+            born = request.session.setdefault(BORN, moment)
+            if moment - born > settings.SESSION_ABSOLUTE_SECONDS:
+                logout(request)
+            elif moment - request.session.get(SEEN, 0) > RENEW_EVERY:
+                request.session[SEEN] = moment
+        response = self.get_response(request)
+        if response.get("Content-Type", "").startswith("text/html"):
+            response.headers["Cache-Control"] = "no-store"
+            patch_vary_headers(response, ("HX-Request", "Cookie"))
+        return response

@@ -1,0 +1,69 @@
+"""System checks: a wrong setting refuses to start, with one clear sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+SHORTEST_SECRET = 40
+
+
+@register()
+def settings_are_whole(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Refuse to start on a setting that would fail later."""
+    found: list[CheckMessage] = []
+    if not settings.DATABASES.get("default", {}).get("NAME"):
+        found.append(
+            Error(
+                "No database. Start one with `make up`, or set DATABASE_URL.",
+                id="countersign.E001",
+            )
+        )
+    if len(settings.SECRET_KEY) < SHORTEST_SECRET:
+        found.append(
+            Error(
+                f"SECRET_KEY must have at least {SHORTEST_SECRET} characters.",
+                id="countersign.E002",
+            )
+        )
+    if not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS:
+        found.append(
+            Error(
+                "ALLOWED_HOSTS must name the hosts that people type, and not '*'.",
+                id="countersign.E003",
+            )
+        )
+    if settings.REDIS_URL and urlsplit(settings.REDIS_URL).scheme not in (
+        "redis",
+        "rediss",
+        "unix",
+        "redis+socket",
+    ):
+        found.append(
+            Error(
+                "REDIS_URL must start with redis://, rediss:// or redis+socket://.",
+                id="countersign.E004",
+            )
+        )
+    for slug, dotted in settings.EVAL_TARGETS.items():
+        module, _, _ = dotted.rpartition(".")
+        try:
+            exists = bool(module) and importlib.util.find_spec(module) is not None
+        except ImportError:
+            exists = False
+        if not exists:
+            found.append(
+                Error(
+                    f"EVAL_TARGETS names {dotted!r} for {slug}; there is no such module.",
+                    id="countersign.E005",
+                )
+            )
+    return found

@@ -1,0 +1,68 @@
+"""Canonical JSON (RFC 8785) and the digests that stand on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import rfc8785
+
+from governance.common.errors import InvalidInputError
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+LARGEST_SAFE_INTEGER = 2**53 - 1
+
+
+def canonical(value: Any) -> str:
+    """Return `value` as canonical JSON text.
+
+    Raises:
+        InvalidInputError: NaN, infinities, integers beyond 2^53, lone surrogates, odd types.
+    """
+    try:
+        return rfc8785.dumps(value).decode()
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        raise InvalidInputError(f"This cannot be written as canonical JSON: {error}") from error
+
+
+def digest_text(text: str) -> str:
+    """Return `sha256:<64 hex>` over the UTF-8 bytes of `text`."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Return `sha256:<64 hex>` over the canonical JSON of `value`."""
+    return digest_text(canonical(value))
+
+
+def is_digest(text: object) -> bool:
+    return isinstance(text, str) and DIGEST.match(text) is not None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidInputError(f"The key {key[:80]!r} stands twice in one object.")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidInputError(f"{name} is not JSON.")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON from outside: no duplicate keys, no NaN, no endless nesting.
+
+    Raises:
+        InvalidInputError: with a sentence that says what is wrong.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise InvalidInputError("The JSON is nested too deeply.") from error
+    except (ValueError, UnicodeError) as error:
+        raise InvalidInputError(f"This is not valid JSON: {error}") from error

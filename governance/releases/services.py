@@ -1,0 +1,120 @@
+"""Registering releases: components by digest, one manifest over the seven slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Max
+
+from governance import audit
+from governance.audit import Actor
+from governance.audit.chain import HasActor
+from governance.common.canonical import canonical, digest_text
+from governance.common.errors import InvalidInputError
+from governance.common.time import now
+from governance.people.models import User
+from governance.people.permissions import has_role, register_rule, require
+from governance.releases.models import Component, Release, ReleaseComponent, Slot
+from governance.workflows.models import Workflow
+
+MANIFEST_VERSION = "countersign.release.v1"
+LARGEST_COMPONENT = 8 * 1024 * 1024  # bytes of canonical JSON
+
+register_rule("release.register", has_role(User.Role.BUILDER), "Only a builder registers releases.")
+
+
+def register_release(
+    workflow: Workflow, slots: Mapping[str, Any], *, title: str, actor: Actor | HasActor
+) -> tuple[Release, bool]:
+    """Store a release and return it, with whether it is new.
+
+    Args:
+        slots: content per slot; a slot that is missing or None is "not declared".
+
+    The same content gives the same digest and so the same release, whoever sends it again.
+
+    Raises:
+        InvalidInputError: an unknown slot, no slot at all, or content that is not an object.
+        NotAllowedError: a person who is not a builder.
+    """
+    person = actor if isinstance(actor, User) else None
+    if person is not None:
+        require(person, "release.register", workflow)
+    contents = _contents(slots)
+    digests = {slot: digest_text(text) for slot, text in contents.items()}
+    manifest_text = canonical(
+        {
+            "v": MANIFEST_VERSION,
+            "workflow": workflow.slug,
+            "slots": {slot: digests.get(slot) for slot in Slot.values},
+        }
+    )
+    release_digest = digest_text(manifest_text)
+    label = actor.label if isinstance(actor, Actor) else actor.as_actor().label
+    with audit.atomic():
+        Workflow.objects.select_for_update().get(pk=workflow.pk)
+        existing = Release.objects.filter(pk=release_digest).first()
+        if existing is not None:
+            return existing, False
+        moment = now()
+        Component.objects.bulk_create(
+            [
+                Component(
+                    digest=digests[slot],
+                    slot=slot,
+                    content_text=text,
+                    author=person,
+                    author_label=label,
+                    created_at=moment,
+                )
+                for slot, text in contents.items()
+            ],
+            ignore_conflicts=True,
+        )
+        last = Release.objects.filter(workflow=workflow).aggregate(last=Max("number"))["last"]
+        release = Release.objects.create(
+            digest=release_digest,
+            workflow=workflow,
+            number=(last or 0) + 1,
+            title=title.strip()[:200] or f"Release {(last or 0) + 1}",
+            manifest_text=manifest_text,
+            registered_by=person,
+            registered_by_label=label,
+            registered_at=moment,
+        )
+        ReleaseComponent.objects.bulk_create(
+            [
+                ReleaseComponent(release=release, component_id=digests[slot], slot=slot)
+                for slot in contents
+            ]
+        )
+        audit.record(
+            "release.registered", release, actor=actor, workflow=workflow.slug,
+            digest=release_digest, title=release.title, slots=digests,
+        )  # fmt: skip
+    return release, True
+
+
+def _contents(slots: Mapping[str, Any]) -> dict[str, str]:
+    """Return the canonical text per declared slot."""
+    unknown = sorted(set(slots) - set(Slot.values))
+    if unknown:
+        raise InvalidInputError(
+            f"Unknown slot {unknown[0]!r}. The slots are: {', '.join(Slot.values)}."
+        )
+    contents = {}
+    for slot in Slot.values:
+        content = slots.get(slot)
+        if content is None:
+            continue
+        if not isinstance(content, Mapping) or not content:
+            raise InvalidInputError(f"The slot {slot} must hold a JSON object with content.")
+        # The slot is part of what is hashed, so equal content in two slots stays two components.
+        text = canonical({"slot": slot, "content": dict(content)})
+        if len(text.encode()) > LARGEST_COMPONENT:
+            raise InvalidInputError(f"The slot {slot} holds more than 8 MB.")
+        contents[slot] = text
+    if not contents:
+        raise InvalidInputError("A release declares at least one slot.")
+    return contents

@@ -1,0 +1,273 @@
+"""Promotion, Approval, the history of live changes, Rollback and PostMortem."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import models
+from django.db.models import F, Q
+
+from governance.evals.models import GatePolicy, GateReport
+from governance.people.models import User
+from governance.releases.models import Release
+from governance.workflows.models import Workflow
+
+
+class PromotionQuerySet(models.QuerySet["Promotion"]):
+    def visible_to(self, user: User) -> PromotionQuerySet:
+        if user.reads_everything:
+            return self
+        return self.filter(workflow__owner=user) if user.is_active else self.none()
+
+    def open(self) -> PromotionQuerySet:
+        return self.filter(state__in=Promotion.OPEN)
+
+    def for_page(self) -> PromotionQuerySet:
+        """Load what a card shows, in a single query."""
+        return self.select_related(
+            "workflow__owner", "release", "base", "gate_report", "gate_policy", "requested_by"
+        )
+
+
+class Promotion(models.Model):
+    """A request to make one release live, with everything decided about it."""
+
+    class State(models.TextChoices):
+        EVALUATING = "evaluating", "Waiting for its gate"
+        AWAITING_OWNER = "awaiting_owner", "Waiting for approval"
+        REFUSED = "refused", "Refused by the gate"
+        REJECTED = "rejected", "Rejected"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        LIVE = "live", "Live"
+        SUPERSEDED = "superseded", "Superseded"
+        ROLLED_BACK = "rolled_back", "Rolled back"
+
+    OPEN = (State.EVALUATING, State.AWAITING_OWNER)
+
+    class Road(models.TextChoices):
+        ADOPT = "adopt", "Adopted as found"
+        PROMOTION = "promotion", "Promotion"
+
+    class Risk(models.TextChoices):
+        HIGH = "high", "High"
+        MEDIUM = "medium", "Medium"
+        LOW = "low", "Low"
+
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="promotions")
+    release = models.ForeignKey(Release, models.PROTECT, related_name="promotions")
+    base = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
+    base_seq = models.PositiveBigIntegerField(default=0, help_text="The live seq when asked.")
+    road = models.CharField(max_length=12, choices=Road, default=Road.PROMOTION)
+    state = models.CharField(max_length=20, choices=State)
+    review_round = models.PositiveIntegerField(default=1)
+    risk = models.CharField(max_length=10, choices=Risk)
+    risk_reasons = models.JSONField(default=list)
+    rationale = models.TextField()
+    requested_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    requested_by_label = models.CharField(max_length=200)
+    requested_at = models.DateTimeField()
+    gate_policy = models.ForeignKey(GatePolicy, models.PROTECT, null=True, related_name="+")
+    gate_report = models.ForeignKey(GateReport, models.PROTECT, null=True, related_name="+")
+    gate_judged_at = models.DateTimeField(null=True)
+    fixes = models.ForeignKey(
+        "PostMortem", models.PROTECT, null=True, blank=True, related_name="fix_promotions"
+    )
+    closed_by_label = models.CharField(max_length=200, blank=True)
+    closed_at = models.DateTimeField(null=True)
+    closing_reason = models.TextField(blank=True)
+
+    objects = PromotionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-requested_at", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("workflow",),
+                condition=Q(state__in=("evaluating", "awaiting_owner")),
+                name="promotion_one_open_per_workflow",
+            ),
+            models.UniqueConstraint(
+                fields=("workflow",), condition=Q(state="live"), name="promotion_one_live"
+            ),
+            models.UniqueConstraint(
+                fields=("workflow",), condition=Q(road="adopt"), name="promotion_adopt_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("evaluating", "awaiting_owner"))
+                ^ Q(closed_at__isnull=False),
+                name="promotion_closed_iff_decided",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="awaiting_owner")
+                | Q(gate_report__isnull=False, gate_policy__isnull=False),
+                name="promotion_waits_with_evidence",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.release} into {self.workflow.name}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in self.OPEN
+
+    def close(self, state: State, *, by: str, at: datetime, reason: str) -> None:
+        """Decide; never half-written."""
+        self.state = state
+        self.closed_by_label = by
+        self.closed_at = at
+        self.closing_reason = reason
+        self.save(update_fields=["state", "closed_by_label", "closed_at", "closing_reason"])
+
+
+class Approval(models.Model):
+    """One person's decision on exactly these bytes and this evidence (trigger: immutable)."""
+
+    class Decision(models.TextChoices):
+        APPROVED = "approved", "Approved"
+        REJECTED = "rejected", "Rejected"
+
+    class Meaning(models.TextChoices):
+        KPI_OWNER = "kpi_owner", "I answer for this KPI"
+        SECOND_APPROVER = "second_approver", "I agree as second approver"
+        ACKNOWLEDGED = "acknowledged", "I acknowledge what already runs"
+
+    promotion = models.ForeignKey(Promotion, models.PROTECT, related_name="approvals")
+    review_round = models.PositiveIntegerField()
+    decision = models.CharField(max_length=10, choices=Decision)
+    approver = models.ForeignKey(User, models.PROTECT, related_name="+")
+    approver_label = models.CharField(max_length=200)
+    meaning = models.CharField(max_length=20, choices=Meaning)
+    reason = models.TextField()
+    authenticated_by = models.CharField(max_length=40)
+    authenticated_at = models.DateTimeField()
+    decided_at = models.DateTimeField()
+    candidate_digest = models.CharField(max_length=71)
+    base_digest = models.CharField(max_length=71, blank=True)
+    gate_report_digest = models.CharField(max_length=71, blank=True)
+    gate_policy_digest = models.CharField(max_length=71, blank=True)
+
+    class Meta:
+        ordering = ("decided_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("promotion", "review_round", "approver"), name="approval_once_per_round"
+            ),
+            models.CheckConstraint(condition=~Q(reason=""), name="approval_with_reason"),
+        )
+
+
+class LiveChange(models.Model):
+    """One move of a workflow's live pointer; gapless, never rewritten (triggers)."""
+
+    class Cause(models.TextChoices):
+        ADOPT = "adopt", "Adopted as found"
+        PROMOTION = "promotion", "Promotion"
+        ROLLBACK = "rollback", "Rollback"
+
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="live_changes")
+    seq = models.PositiveBigIntegerField()
+    cause = models.CharField(max_length=10, choices=Cause)
+    from_release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
+    to_release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    promotion = models.ForeignKey(Promotion, models.PROTECT, null=True, related_name="changes")
+    changed_at = models.DateTimeField()
+    actor_label = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("-changed_at", "-seq")
+        constraints = (
+            models.UniqueConstraint(fields=("workflow", "seq"), name="live_change_once"),
+            models.UniqueConstraint(
+                fields=("promotion",), condition=~Q(promotion=None), name="promotion_live_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(cause="rollback") ^ Q(promotion__isnull=False),
+                name="live_change_has_cause",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_cause_display()} to {self.to_release}"
+
+
+class Rollback(models.Model):
+    """One click back to the last known good, with its reason."""
+
+    change = models.OneToOneField(LiveChange, models.PROTECT, related_name="rollback")
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="rollbacks")
+    from_release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    to_release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    reason = models.TextField()
+    actor_label = models.CharField(max_length=200)
+    done_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=~Q(reason=""), name="rollback_with_reason"),
+            models.CheckConstraint(
+                condition=~Q(from_release=F("to_release")), name="rollback_goes_somewhere"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.from_release} back to {self.to_release.name}"
+
+
+class PostMortemQuerySet(models.QuerySet["PostMortem"]):
+    def visible_to(self, user: User) -> PostMortemQuerySet:
+        if user.reads_everything:
+            return self
+        return self.filter(rollback__workflow__owner=user) if user.is_active else self.none()
+
+    def unfinished(self) -> PostMortemQuerySet:
+        return self.filter(finished_at=None)
+
+
+class PostMortem(models.Model):
+    """What happened, why, and what is done about it. Unfinished, it blocks the next promotion."""
+
+    rollback = models.OneToOneField(Rollback, models.PROTECT, related_name="post_mortem")
+    title = models.CharField(max_length=200)
+    timeline = models.JSONField(default=list, help_text="Prefilled from the audit.")
+    cause = models.TextField(blank=True)
+    impact = models.TextField(blank=True)
+    owner = models.ForeignKey(User, models.PROTECT, related_name="+")
+    opened_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    finished_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+
+    objects = PostMortemQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-opened_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(finished_at=None) | ~Q(cause=""), name="post_mortem_names_its_cause"
+            ),
+            models.CheckConstraint(
+                condition=Q(finished_at=None, finished_by=None)
+                | Q(finished_at__isnull=False, finished_by__isnull=False),
+                name="post_mortem_finished_by_somebody",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class PostMortemAction(models.Model):
+    """One thing that is done so that it does not happen again."""
+
+    post_mortem = models.ForeignKey(PostMortem, models.PROTECT, related_name="actions")
+    text = models.CharField(max_length=300)
+    owner = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    due_on = models.DateField(null=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,9 @@
+"""Pages only: machine endpoints are answered before, by `api.middleware`."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("dashboards.urls"))]
+
+handler403 = "dashboards.views.errors.forbidden"
+handler404 = "dashboards.views.errors.not_found"
+handler500 = "dashboards.views.errors.server_error"

@@ -1,0 +1,56 @@
+"""Workflow: one AI-supported business process, with the person who answers for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+from governance.people.models import User
+
+if TYPE_CHECKING:
+    from governance.kpis.models import Kpi  # noqa: F401
+
+SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
+
+
+class WorkflowQuerySet(models.QuerySet["Workflow"]):
+    def visible_to(self, user: User) -> WorkflowQuerySet:
+        """Everything for installation roles, own workflows for KPI owners, else nothing."""
+        if user.reads_everything:
+            return self
+        return self.filter(owner=user) if user.is_active else self.none()
+
+
+class Workflow(models.Model):
+    """One AI-supported business process under change control."""
+
+    class Authority(models.TextChoices):
+        READ_ONLY = "read_only", "Read-only"
+        DRAFT = "draft", "Draft"
+        EXECUTE_WITH_APPROVAL = "execute_with_approval", "Execute with approval"
+        EXECUTE = "execute", "Execute"
+
+    class Mode(models.TextChoices):
+        PULL = "pull", "It asks Countersign which release is live"
+        PUSH = "push", "Countersign tells its pipeline"
+        OBSERVE = "observe", "Receipts only"
+
+    slug = models.CharField(max_length=100, unique=True, validators=[RegexValidator(rf"^{SLUG}\Z")])
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(User, models.PROTECT, related_name="owned_workflows")
+    authority = models.CharField(max_length=30, choices=Authority, default=Authority.DRAFT)
+    mode = models.CharField(max_length=10, choices=Mode, default=Mode.PULL)
+    currency = models.CharField(max_length=3, default="USD")
+    cost_note = models.TextField(blank=True, help_text="How the cost of a run is measured.")
+    created_at = models.DateTimeField()
+
+    objects = WorkflowQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
