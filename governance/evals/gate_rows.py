@@ -1,0 +1,263 @@
+"""One line of a gate's table: a metric on a suite, its error bars and its word. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from governance.evals import statistics as st
+from governance.evals.evidence import CaseResult, SuiteEvidence, pair_up
+from governance.evals.policy import Comparison, Direction, Floor, Metric
+
+
+class Outcome(StrEnum):
+    """What a row or rule does to the verdict."""
+
+    PASS = "pass"  # noqa: S105 - an outcome, not a password
+    FAIL = "fail"
+    OPEN = "open"
+    NONE = "none"
+
+
+BETTER, NO_WORSE, WORSE = "Better", "No worse", "Worse"
+UNKNOWN = "Not enough evidence"
+WITHIN, OUTSIDE = "Within limit", "Outside limit"
+REPORTED, NO_BASELINE = "Reported", "No baseline"
+CODES = {
+    BETTER: "better",
+    NO_WORSE: "no_worse",
+    WORSE: "worse",
+    UNKNOWN: "not_enough_evidence",
+    WITHIN: "met",
+    OUTSIDE: "broken",
+    REPORTED: "reported",
+    NO_BASELINE: "no_baseline",
+}
+ADD_CASES = "add cases that have this score."
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One metric on one suite.
+
+    Shares are percent (0 to 100) and changes percentage points, both in the metric's own
+    direction: +2 on "escalated" means more escalation. Money and milliseconds are means per run.
+    `change_at_worst` is the one-sided confidence bound on the harmful side.
+    """
+
+    role: str
+    suite: str
+    metric: str
+    label: str
+    direction: str
+    unit: str
+    passed: int | None = None
+    total: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline_passed: int | None = None
+    baseline_value: float | None = None
+    mended: int = 0
+    broken: int = 0
+    unscored: int = 0
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    change_at_worst: float | None = None
+    margin: float | None = None
+    limit: float | None = None
+    p_value: float | None = None
+    smallest_visible: float | None = None
+    method: str = ""
+    word: str = UNKNOWN
+    outcome: Outcome = Outcome.OPEN
+    sentence: str = ""
+    settle: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The sentence with its subject, for lists outside the table."""
+        return f"{self.label} ({self.suite}): {self.sentence}"
+
+    def says(self, word: str, outcome: Outcome, sentence: str, settle: str = "") -> GateRow:
+        """This row with its verdict, a plain sentence, and what would settle an open one."""
+        settle = f"{self.label} ({self.suite}): {settle}" if settle else ""
+        sentence = sentence[:1].upper() + sentence[1:]
+        return replace(self, word=word, outcome=outcome, sentence=sentence, settle=settle)
+
+    def to_content(self) -> dict[str, Any]:
+        """Return JSON data; six decimals are finer than any suite can see."""
+        content: dict[str, Any] = {
+            "role": self.role,
+            "suite": self.suite,
+            "suite_label": self.suite.capitalize(),
+            "metric": self.metric,
+            "metric_label": self.label,
+            "result": "" if self.passed is None else f"{self.passed:,} of {self.total:,}",
+            "passed": self.passed,
+            "n": self.total,
+            "value": self.value,
+            "value_low": self.low,
+            "value_high": self.high,
+            "base_passed": self.baseline_passed,
+            "base_value": self.baseline_value,
+            "change": self.change,
+            "low": self.change_low,
+            "high": self.change_high,
+            "worst": self.change_at_worst,
+            "mended": self.mended,
+            "broken": self.broken,
+            "unscored": self.unscored,
+            "margin": self.margin,
+            "limit": self.limit,
+            "smallest_visible": self.smallest_visible,
+            "unit": self.unit,
+            "better": "up" if self.direction == Direction.HIGHER else "down",
+            "verdict": CODES[self.word],
+            "verdict_label": self.word,
+            "outcome": self.outcome.value,
+            "sentence": self.sentence,
+            "settle": self.settle,
+            "method": self.method,
+            "p_value": self.p_value,
+        }
+        return {
+            key: round(value, 6) if isinstance(value, float) else value
+            for key, value in content.items()
+        }
+
+
+def new_row(role: str, suite: str, metric: Metric, direction: Direction) -> GateRow:
+    return GateRow(role, suite, metric.name, metric.label, direction.value, metric.unit)
+
+
+def binary(result: CaseResult, metric: str) -> bool | None:
+    """The score as true or false; None where there is no score or it is no truth value."""
+    value = result.values.get(metric)
+    return bool(value) if not result.error and value in (0, 1) else None
+
+
+def may_apply(result: CaseResult, metric: str) -> bool:
+    """Whether a case could have had this metric: it errored, or it has a score."""
+    return bool(result.error) or result.values.get(metric) is not None
+
+
+def scored(row: GateRow, values: Sequence[bool]) -> GateRow:
+    if not values:
+        return row
+    passed, total = sum(values), len(values)
+    interval = st.wilson_interval(passed, total)
+    return replace(
+        row, passed=passed, total=total, value=100 * passed / total,
+        low=100 * interval.low, high=100 * interval.high,
+    )  # fmt: skip
+
+
+def unmatched_row(role: str, kind: str, entry: Comparison, run: SuiteEvidence | None) -> GateRow:
+    """A comparison that cannot be made because nothing is live yet."""
+    row = new_row(role, kind, entry.metric, entry.direction)
+    scores = [binary(r, entry.metric.name) for r in run.results] if run else []
+    row = scored(row, [score for score in scores if score is not None])
+    return row.says(
+        NO_BASELINE, Outcome.NONE, "Nothing is live to compare with; the floors decide."
+    )
+
+
+def floor_row(kind: str, floor: Floor, run: SuiteEvidence | None, *, confidence: float) -> GateRow:
+    """Judge an absolute limit on the exact one-sided bound of the share."""
+    metric, higher = floor.metric, floor.direction is Direction.HIGHER
+    row = replace(new_row("floor", kind, metric, floor.direction), limit=floor.percent)
+    results = [] if run is None else [r for r in run.results if may_apply(r, metric.name)]
+    scores = [(r.cluster or r.key, binary(r, metric.name)) for r in results]
+    known = [(cluster, score == higher) for cluster, score in scores if score is not None]
+    if not known:
+        return row.says(UNKNOWN, Outcome.OPEN, nothing_to_judge(run), ADD_CASES if run else "")
+    row = scored(row, [score for _, score in scores if score is not None])
+    row = replace(row, unscored=len(scores) - len(known), method="exact one-sided bound")
+    needed = floor.percent / 100 if higher else 1 - floor.percent / 100
+    # A case without a score counts against a pass, but is no proof of a failure.
+    strict = known + [(cluster, False) for cluster, score in scores if score is None]
+    at_least = _share_bound(strict, confidence, upper=False)
+    at_most = _share_bound(known, confidence, upper=True)
+    sure = f"with {confidence * 100:g} % confidence; the limit is {floor.percent:g} %."
+    worst = (
+        f"at least {100 * at_least:.1f} %" if higher else f"at most {100 - 100 * at_least:.1f} %"
+    )
+    best = f"at most {100 * at_most:.1f} %" if higher else f"at least {100 - 100 * at_most:.1f} %"
+    if at_least >= needed:
+        return row.says(WITHIN, Outcome.PASS, f"{worst} {sure}")
+    if at_most < needed:
+        return row.says(OUTSIDE, Outcome.FAIL, f"{best} {sure}")
+    return row.says(UNKNOWN, Outcome.OPEN, f"only {worst} {sure}", "more cases.")
+
+
+def _share_bound(scores: Sequence[tuple[str, bool]], confidence: float, *, upper: bool) -> float:
+    values = [float(score) for _, score in scores]
+    effect = st.design_effect(values, [cluster for cluster, _ in scores])
+    total = max(1, math.floor(len(values) / effect))
+    if upper:
+        passed = min(total, math.ceil(sum(values) / effect))
+        return st.upper_bound(passed, total, confidence=confidence)
+    return st.lower_bound(
+        min(total, math.floor(sum(values) / effect)), total, confidence=confidence
+    )
+
+
+def reported_row(
+    kind: str, metric: Metric, candidate: SuiteEvidence, baseline: SuiteEvidence | None
+) -> GateRow | None:
+    """A metric that the policy does not judge on this suite, with its interval; None if empty."""
+    row = replace(
+        new_row("reported", kind, metric, metric.direction), word=REPORTED, outcome=Outcome.NONE
+    )
+    if metric.unit == "percent":
+        scores = [binary(result, metric.name) for result in candidate.results]
+        row = scored(row, [score for score in scores if score is not None])
+        theirs = [binary(r, metric.name) for r in baseline.results] if baseline else []
+        base = [score for score in theirs if score is not None]
+        if row.total and base:
+            row = replace(
+                row, baseline_passed=sum(base), baseline_value=100 * sum(base) / len(base),
+            )  # fmt: skip
+        return row if row.total else None
+    mine = [n for r in candidate.results if (n := _finite(r, metric.name)) is not None]
+    if not mine:
+        return None
+    interval = st.mean_interval(mine)
+    row = replace(row, total=len(mine), value=math.fsum(mine) / len(mine))
+    if interval is not None:
+        row = replace(row, low=interval.low, high=interval.high)
+    pairs = [
+        (now, before)
+        for left, right in (pair_up(candidate, baseline) if baseline else [])
+        if (now := _finite(left, metric.name)) is not None
+        and (before := _finite(right, metric.name)) is not None
+    ]
+    if not pairs:
+        return row
+    differences = [now - before for now, before in pairs]
+    spread = st.mean_interval(differences)
+    return replace(
+        row,
+        baseline_value=math.fsum(before for _, before in pairs) / len(pairs),
+        change=math.fsum(differences) / len(pairs),
+        change_low=spread.low if spread else None,
+        change_high=spread.high if spread else None,
+        method="mean of paired differences",
+        sentence="Reported, not judged.",
+    )
+
+
+def _finite(result: CaseResult, metric: str) -> float | None:
+    value = result.values.get(metric)
+    if result.error or value is None or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def nothing_to_judge(run: SuiteEvidence | None) -> str:
+    return "the suite is missing." if run is None else "no case of this suite has this score."

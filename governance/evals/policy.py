@@ -1,0 +1,234 @@
+"""What a gate asks for: metrics, margins, floors, hard rules. Pure: no Django."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+SUITE_KINDS = ("golden", "recent", "adversarial")
+HARD_RULES = {
+    "must_pass": "Must-pass cases",
+    "policy_violations": "Policy violations",
+}
+
+
+class PolicyError(ValueError):
+    """A gate policy that says something impossible or unknown, in one sentence."""
+
+
+class Direction(StrEnum):
+    """Which way a metric is meant to go."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a case is scored with."""
+
+    name: str
+    label: str
+    direction: Direction
+    # "percent": true or false per case, judged. Other units are reported, not judged.
+    unit: str = "percent"
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("correct", "Correct answers", Direction.HIGHER),
+        Metric("policy_ok", "Within policy", Direction.HIGHER),
+        Metric("escalated", "Escalated to a person", Direction.LOWER),
+        Metric("must_escalate_met", "Sensitive cases handed to a person", Direction.HIGHER),
+        Metric("silent_error", "Answered wrong without a person", Direction.LOWER),
+        Metric("cost", "Cost per run", Direction.LOWER, unit="money"),
+        Metric("latency_ms", "Latency", Direction.LOWER, unit="ms"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class SuiteRule:
+    """What one suite must bring before it counts."""
+
+    kind: str
+    min_cases: int
+    max_age_days: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric compared with the baseline: the primary one, or a guardrail.
+
+    `points` is the least improvement of a primary metric, or the margin of a guardrail, in
+    percentage points of cases.
+    """
+
+    metric: Metric
+    direction: Direction
+    suites: tuple[str, ...]
+    points: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """An absolute limit, judged on the one-sided confidence bound; `percent` of cases."""
+
+    metric: Metric
+    direction: Direction
+    suites: tuple[str, ...]
+    percent: float
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """Everything a gate judges by, as written in a policy's content."""
+
+    suites: tuple[SuiteRule, ...]
+    primary: Comparison | None
+    guardrails: tuple[Comparison, ...]
+    floors: tuple[Floor, ...]
+    hard_rules: tuple[str, ...]
+    confidence: float
+    max_errored_percent: float
+    evaluator: str | None
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> GatePolicy:
+        """Read a policy from its JSON content.
+
+        Raises:
+            PolicyError: a key is unknown or missing, a number is out of range, a metric is
+                named that cannot be judged, or nothing at all would be judged.
+        """
+        _known(
+            content,
+            "policy",
+            {
+                "suites", "primary", "guardrails", "floors", "hard_rules", "confidence",
+                "max_errored_percent", "evaluator",
+            },
+        )  # fmt: skip
+        suites = tuple(_suite(kind, rule) for kind, rule in _items(content, "suites"))
+        if not suites:
+            raise PolicyError("A gate policy needs at least one suite.")
+        kinds = tuple(rule.kind for rule in suites)
+        primary = content.get("primary")
+        hard_rules = tuple(content.get("hard_rules", sorted(HARD_RULES)))
+        unknown = set(hard_rules) - set(HARD_RULES)
+        if unknown:
+            raise PolicyError(f"Unknown hard rule: {', '.join(sorted(unknown))}.")
+        evaluator = content.get("evaluator")
+        if evaluator is not None and not isinstance(evaluator, str):
+            raise PolicyError("The evaluator is named by its fingerprint.")
+        policy = cls(
+            suites=suites,
+            primary=None
+            if primary is None
+            else _comparison(primary, kinds[:1], "min_improvement_points", least=0.0),
+            guardrails=tuple(
+                _comparison(entry, kinds, "margin_points", least=0.01)
+                for entry in _entries(content, "guardrails")
+            ),
+            floors=tuple(_floor(entry, kinds) for entry in _entries(content, "floors")),
+            hard_rules=hard_rules,
+            confidence=_number(content, "confidence", 0.95, 0.8, 0.999),
+            max_errored_percent=_number(content, "max_errored_percent", 2.0, 0.0, 20.0),
+            evaluator=evaluator,
+        )
+        judged: list[Comparison | Floor] = [*policy.guardrails, *policy.floors]
+        if policy.primary is not None:
+            judged.append(policy.primary)
+        if not judged:
+            raise PolicyError("A gate policy without primary, guardrail or floor judges nothing.")
+        named = {suite for entry in judged for suite in entry.suites}
+        if extra := named - set(kinds):
+            raise PolicyError(f"The policy judges on a suite it does not ask for: {min(extra)}.")
+        return policy
+
+
+def _suite(kind: str, rule: Mapping[str, Any]) -> SuiteRule:
+    if kind not in SUITE_KINDS:
+        raise PolicyError(f"Unknown suite: {kind}.")
+    _known(rule, kind, {"min_cases", "max_age_days"})
+    default_age = 14 if kind == "recent" else None
+    age = rule.get("max_age_days", default_age)
+    if kind == "recent" and (age is None or not 1 <= age <= 14):
+        raise PolicyError("A recent suite is at most 14 days old.")
+    if age is not None and (not _whole(age) or age < 1):
+        raise PolicyError(f"The age limit of {kind} is a whole number of days.")
+    least = rule.get("min_cases", 1)
+    if not _whole(least) or least < 1:
+        raise PolicyError(f"The least number of cases of {kind} is a whole number from 1.")
+    return SuiteRule(kind, least, age)
+
+
+def _comparison(
+    entry: Mapping[str, Any], default: tuple[str, ...], points: str, *, least: float
+) -> Comparison:
+    _known(entry, points, {"metric", "direction", "suites", points})
+    metric, direction, suites = _metric(entry, default)
+    if least > 0 and points not in entry:
+        raise PolicyError(f"The guardrail {metric.label!r} needs its margin in points.")
+    return Comparison(metric, direction, suites, _number(entry, points, 0.0, least, 99.0))
+
+
+def _floor(entry: Mapping[str, Any], default: tuple[str, ...]) -> Floor:
+    _known(entry, "floor", {"metric", "direction", "suites", "limit_percent"})
+    metric, direction, suites = _metric(entry, default)
+    if "limit_percent" not in entry:
+        raise PolicyError(f"The floor of {metric.label!r} needs its limit in percent.")
+    return Floor(metric, direction, suites, _number(entry, "limit_percent", 0.0, 0.0, 100.0))
+
+
+def _metric(
+    entry: Mapping[str, Any], default: tuple[str, ...]
+) -> tuple[Metric, Direction, tuple[str, ...]]:
+    metric = METRICS.get(str(entry.get("metric")))
+    if metric is None:
+        raise PolicyError(f"Unknown metric: {entry.get('metric')}.")
+    if metric.unit != "percent":
+        raise PolicyError(f"{metric.label} is reported beside the verdict, not judged.")
+    suites = tuple(entry.get("suites", default))
+    if not suites or len(set(suites)) != len(suites):
+        raise PolicyError(f"{metric.label}: name each suite once.")
+    try:
+        return metric, Direction(entry.get("direction", metric.direction)), suites
+    except ValueError:
+        raise PolicyError(f"{metric.label}: the direction is higher or lower.") from None
+
+
+def _known(entry: Mapping[str, Any], where: str, keys: set[str]) -> None:
+    if not isinstance(entry, Mapping):
+        raise PolicyError(f"{where}: expected an object.")
+    if unknown := set(entry) - keys:
+        raise PolicyError(f"{where}: unknown key {min(unknown)!r}.")
+
+
+def _items(content: Mapping[str, Any], key: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    found = content.get(key)
+    if not isinstance(found, Mapping):
+        raise PolicyError(f"{key}: expected an object.")
+    # In the order of design: golden first, whatever order the JSON came in.
+    return sorted(found.items(), key=lambda item: (*SUITE_KINDS, item[0]).index(item[0]))
+
+
+def _entries(content: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    found = content.get(key, [])
+    if not isinstance(found, list):
+        raise PolicyError(f"{key}: expected a list.")
+    return found
+
+
+def _number(entry: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
+    value = entry.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise PolicyError(f"{key} is a number from {least:g} to {most:g}, not {value!r}.")
+    return float(value)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,338 @@
+"""Error bars and tests for shares of cases, alone and in pairs. Pure: no Django, no state.
+
+A *pair* is one case answered by both releases. `better` counts pairs where only the candidate did
+well, `worse` pairs where only the baseline did, and everything else is a tie. A *change* is a
+fraction from -1 to 1; positive is good for the candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+# Below this many pairs the score test's normal approximation is not trusted.
+EXACT_BELOW = 50
+
+# The exact test takes the worst value of a nuisance parameter over this many points.
+NUISANCE_POINTS = 240
+
+# How many clusters' worth of caution a design effect starts from: with few clusters that differ
+# at all, the estimate says "no clustering" by luck, so it is pulled towards complete clustering.
+CLUSTER_CAUTION = 2.0
+
+
+class StatisticsError(ValueError):
+    """Counts that cannot be: negative, not whole, or more successes than cases."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Counts of one metric over cases that both releases answered."""
+
+    better: int
+    worse: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if min(self.better, self.worse) < 0 or self.better + self.worse > self.total:
+            raise StatisticsError(f"impossible counts: {self}")
+
+    @property
+    def change(self) -> float:
+        """The estimated change, -1 to 1. Needs at least one pair."""
+        return (self.better - self.worse) / self.total
+
+    @property
+    def swapped(self) -> Pairs:
+        """The same pairs seen from the baseline."""
+        return Pairs(self.worse, self.better, self.total)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends of a confidence interval, in the units of the estimate."""
+
+    low: float
+    high: float
+
+
+def normal_quantile(probability: float) -> float:
+    """Return the standard normal quantile of `probability` (0.975 gives 1.96)."""
+    return NormalDist().inv_cdf(probability)
+
+
+def wilson_interval(passed: int, total: int, *, confidence: float = 0.95) -> Interval:
+    """Return the two-sided Wilson score interval for a share.
+
+    Args:
+        passed: cases that passed, 0 to `total`.
+        total: cases scored; at least 1.
+        confidence: 0.95 for a 95 % interval.
+
+    Returns:
+        Fractions from 0 to 1.
+
+    Raises:
+        StatisticsError: `total` is below 1, or `passed` is outside 0 to `total`.
+    """
+    _check_share(passed, total)
+    z = normal_quantile(0.5 + confidence / 2)
+    share = passed / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    half /= 1 + z * z / total
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def lower_bound(passed: int, total: int, *, confidence: float = 0.95) -> float:
+    """Return the exact one-sided lower bound for a share (Clopper and Pearson), 0 to 1.
+
+    Exact, because a floor decides alone: Wilson's bound lets an all-pass suite of 20 clear a floor
+    of 88 % eight times in a hundred instead of five.
+    """
+    _check_share(passed, total)
+    if passed == 0:
+        return 0.0
+    from scipy.special import betaincinv
+
+    return float(betaincinv(passed, total - passed + 1, 1 - confidence))
+
+
+def upper_bound(passed: int, total: int, *, confidence: float = 0.95) -> float:
+    """Return the exact one-sided upper bound for a share, 0 to 1."""
+    return 1.0 - lower_bound(total - passed, total, confidence=confidence)
+
+
+def superiority_p(pairs: Pairs) -> float:
+    """Return the one-sided mid-p McNemar value for "the candidate is better".
+
+    P(Bin(b + c, 1/2) > b) + P(= b) / 2. Without any differing pair the value is 1: no evidence.
+    """
+    differing = pairs.better + pairs.worse
+    if differing == 0:
+        return 1.0
+    from scipy.special import bdtrc
+
+    above = float(bdtrc(pairs.better, differing, 0.5))
+    at_least = float(bdtrc(pairs.better - 1, differing, 0.5)) if pairs.better else 1.0
+    return (above + at_least) / 2
+
+
+def score_statistic(pairs: Pairs, null: float) -> float:
+    """Return Tango's score statistic for a true change of `null`; large says "more than that".
+
+    Tango (1998), Statistics in Medicine 17: the variance is taken at the null, so tables without
+    differing pairs have one too. Where even that is zero there is no evidence: minus infinity.
+    """
+    b, c, n = pairs.better, pairs.worse, pairs.total
+    if n == 0:
+        return -math.inf
+    linear = -b - c + (2 * n - b + c) * null
+    constant = -c * null * (1 - null)
+    root = math.sqrt(max(0.0, linear * linear - 8 * n * constant))
+    worse_share = (root - linear) / (4 * n)
+    variance = n * (2 * worse_share + null * (1 - null))
+    if variance <= 1e-12:
+        return -math.inf
+    return (b - c - n * null) / math.sqrt(variance)
+
+
+def exceeds_p(pairs: Pairs, null: float) -> float:
+    """Return the one-sided p-value of "the true change is above `null`".
+
+    Non-inferiority with margin m is `exceeds_p(pairs, -m)`; harm beyond m is
+    `exceeds_p(pairs.swapped, m)`. Below 50 pairs exact and unconditional, else Tango's test.
+
+    Args:
+        pairs: counts over the same cases.
+        null: the change to beat, a fraction strictly between -1 and 1.
+
+    Raises:
+        StatisticsError: `null` is outside that range or not a number.
+    """
+    if not -1 < null < 1:
+        raise StatisticsError(f"the change to beat must be between -1 and 1, not {null}")
+    if pairs.total == 0:
+        return 1.0
+    if pairs.total < EXACT_BELOW:
+        return _exact_p(pairs, null)
+    statistic = score_statistic(pairs, null)
+    return 1.0 if statistic == -math.inf else 1 - NormalDist().cdf(statistic)
+
+
+@lru_cache(maxsize=4096)
+def _exact_p(pairs: Pairs, null: float) -> float:
+    """Worst-case chance, over all discordance rates, of a table at least this favourable."""
+    import numpy as np
+    from scipy.special import gammaln, xlogy
+
+    n = pairs.total
+    observed = score_statistic(pairs, null)
+    if observed == -math.inf:
+        return 1.0
+    tables = [
+        (b, c)
+        for b in range(n + 1)
+        for c in range(n + 1 - b)
+        if score_statistic(Pairs(b, c, n), null) >= observed - 1e-9
+    ]
+    b, c = (np.array(column, dtype=float)[:, None] for column in zip(*tables, strict=True))
+    least, most = max(0.0, -null), (1 - null) / 2
+    # Denser near the edges, where few pairs differ and the tail moves fastest.
+    worse_share = least + (most - least) * (1 - np.cos(np.linspace(0, np.pi, NUISANCE_POINTS))) / 2
+    better_share = np.maximum(worse_share + null, 0.0)
+    tie_share = np.maximum(1 - worse_share - better_share, 0.0)
+    ties = n - b - c
+    ways = gammaln(n + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(ties + 1)
+    log_chance = ways + xlogy(b, better_share) + xlogy(c, worse_share) + xlogy(ties, tie_share)
+    return min(1.0, float(np.exp(log_chance).sum(axis=0).max()))
+
+
+def change_interval(pairs: Pairs, *, confidence: float = 0.95) -> Interval:
+    """Return Tango's two-sided score interval for the change, fractions from -1 to 1."""
+    if pairs.total == 0:
+        raise StatisticsError("no pairs, no interval")
+    z = normal_quantile(0.5 + confidence / 2)
+
+    def low_of(counts: Pairs) -> float:
+        return _boundary(lambda null: score_statistic(counts, null) > z, -1.0, counts.change)
+
+    return Interval(low_of(pairs), -low_of(pairs.swapped))
+
+
+def change_lower_bound(pairs: Pairs, *, confidence: float = 0.95) -> float:
+    """Return the change that is surpassed with this one-sided confidence, by `exceeds_p`."""
+    if pairs.total == 0:
+        return -1.0
+    alpha = 1 - confidence
+    return _boundary(lambda null: exceeds_p(pairs, null) <= alpha, -1.0, pairs.change)
+
+
+def _boundary(clears: Callable[[float], bool], low: float, high: float) -> float:
+    """Bisect for where `clears` (true towards `low`) stops being true, to 1e-5."""
+    low = max(low, -1 + 1e-9)
+    high = min(high, 1 - 1e-9)
+    if not clears(low):
+        return -1.0
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if clears(middle) else (low, middle)
+    return low
+
+
+def cases_needed(
+    *, discordance: float, change: float, null: float, confidence: float, power: float = 0.8
+) -> int | None:
+    """Return about how many cases would show that the change is above `null`.
+
+    n = (z_confidence + z_power)^2 (discordance - change^2) / (change - null)^2.
+
+    Args:
+        discordance: share of cases on which the releases differ, 0 to 1.
+        change: the change supposed to be true, -1 to 1.
+        null: the change to beat; minus the margin for a guardrail.
+        confidence: one-sided, such as 0.95.
+        power: chance of showing it, such as 0.8.
+
+    Returns:
+        Whole cases, or None when the supposed change does not beat `null` at any number.
+    """
+    if not change > null:
+        return None
+    quantiles = normal_quantile(confidence) + normal_quantile(power)
+    spread = max(discordance, abs(change)) - change * change
+    by_formula = quantiles**2 * spread / (change - null) ** 2
+    return math.ceil(max(by_formula, _cases_without_a_difference(null, confidence)))
+
+
+def _cases_without_a_difference(null: float, confidence: float) -> float:
+    """Even releases that never differ need this many cases before the score test speaks."""
+    if null >= 0:
+        return 1
+    return normal_quantile(confidence) ** 2 * (1 + null) / -null
+
+
+def smallest_visible_regression(
+    total: int, *, discordance: float, confidence: float = 0.95, power: float = 0.8
+) -> float:
+    """Return the smallest true regression that `total` cases show with this power, 0 to 1."""
+    if total < 1:
+        return 1.0
+    squared = (normal_quantile(confidence) + normal_quantile(power)) ** 2
+    regression = math.sqrt(squared * discordance / (total + squared))
+    # Discordance is at least the regression itself.
+    return regression if regression <= discordance else squared / (total + squared)
+
+
+def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
+    """Return by how much clustering inflates the variance of the mean; 1 without clusters.
+
+    Cases that share a template or a customer are not independent. The effect is estimated from
+    cluster totals, corrected for few clusters, and pulled towards complete clustering (every case
+    of a cluster alike) with the weight of `CLUSTER_CAUTION` clusters.
+
+    Args:
+        values: one number per case: a difference (-1, 0, 1) or a success (0, 1).
+        clusters: the cluster of each case, in the same order.
+
+    Returns:
+        A factor of at least 1; `total / factor` is the number of independent cases.
+    """
+    members: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        members.setdefault(cluster, []).append(value)
+    total, groups = len(values), len(members)
+    if groups == total:
+        return 1.0
+    if groups < 2:
+        return float(total)
+    complete = sum(len(group) ** 2 for group in members.values()) / total
+    mean = sum(values) / total
+    alone = sum((value - mean) ** 2 for value in values) * total / (total - 1)
+    together = sum((sum(group) - mean * len(group)) ** 2 for group in members.values())
+    together *= groups / (groups - 1)
+    usual = max(set(values), key=list(values).count)
+    informative = sum(any(v != usual for v in group) for group in members.values())
+    estimate = together / alone if alone > 0 else complete
+    pulled = (informative * estimate + CLUSTER_CAUTION * complete) / (informative + CLUSTER_CAUTION)
+    return max(1.0, pulled) * _few_clusters(groups)
+
+
+def independent_pairs(pairs: Pairs, effect: float) -> Pairs:
+    """Shrink the counts to what independent cases would say, rounding against the candidate."""
+    if effect == 1 or pairs.total == 0:
+        return pairs
+    total = max(1, math.floor(pairs.total / effect))
+    worse = min(total, math.ceil(pairs.worse / effect))
+    better = min(total - worse, math.floor(pairs.better / effect))
+    return Pairs(better, worse, total)
+
+
+def _few_clusters(groups: int) -> float:
+    """A variance estimated from few clusters needs Student's quantile, not the normal one."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(groups - 1, 0.95) / normal_quantile(0.95)) ** 2
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval | None:
+    """Return Student's interval for a mean, or None below 30 values or without any spread."""
+    total = len(values)
+    if total < 30 or not all(math.isfinite(value) for value in values):
+        return None
+    from scipy.special import stdtrit
+
+    mean = math.fsum(values) / total
+    variance = math.fsum((value - mean) ** 2 for value in values) / (total - 1)
+    if variance == 0:
+        return None
+    half = float(stdtrit(total - 1, 0.5 + confidence / 2)) * math.sqrt(variance / total)
+    return Interval(mean - half, mean + half)
+
+
+def _check_share(passed: int, total: int) -> None:
+    if total < 1 or not 0 <= passed <= total:
+        raise StatisticsError(f"{passed} of {total} is not a share")
