@@ -1,1 +1,23 @@
-"""Registered at start; see the package."""
+"""Work of rollouts that happens later: judging a gate once its eval runs have ended."""
+
+from __future__ import annotations
+
+from governance.evals.models import EvalRun
+from governance.jobs.kinds import job_kind
+from governance.jobs.services import Claim
+from governance.rollouts import services
+from governance.rollouts.models import Promotion
+
+
+@job_kind("rollouts.gate")
+def judge(claim: Claim) -> None:
+    """Judge every promotion that waited for this run, or the one that is named."""
+    waiting = Promotion.objects.filter(state=Promotion.State.EVALUATING)
+    if "promotion" in claim.payload:
+        waiting = waiting.filter(pk=claim.payload["promotion"])
+    else:
+        run = EvalRun.objects.select_related("release").get(pk=claim.payload["run"])
+        waiting = waiting.filter(workflow=run.release.workflow_id)
+    for promotion_id in list(waiting.values_list("pk", flat=True)):
+        claim.heartbeat()
+        services.judge_promotion(promotion_id)

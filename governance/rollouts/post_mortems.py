@@ -1,0 +1,160 @@
+"""What happened, why, and what is done about it. Opened by every rollback."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from governance import audit
+from governance.audit import Actor
+from governance.audit.chain import HasActor
+from governance.audit.models import AuditEvent
+from governance.common.errors import InvalidInputError, StateConflictError
+from governance.common.time import now
+from governance.people.models import User
+from governance.people.permissions import require
+from governance.rollouts.models import LiveChange, PostMortem, PostMortemAction, Rollback
+
+DUE_AFTER = timedelta(days=5)
+LONGEST_TIMELINE = 60
+
+
+def open_post_mortem(rollback: Rollback, *, actor: Actor | HasActor) -> PostMortem:
+    """Open it with what the audit already knows. Runs in the rollback's transaction."""
+    workflow = rollback.workflow
+    moment = now()
+    post_mortem = PostMortem.objects.create(
+        rollback=rollback,
+        title=f"Rollback of {rollback.from_release.name} on {moment:%d %b %Y}",
+        timeline=_timeline(rollback),
+        owner=workflow.owner,
+        opened_at=moment,
+        due_at=moment + DUE_AFTER,
+    )
+    audit.record(
+        "post_mortem.opened", post_mortem, actor=actor, workflow=workflow.slug,
+        due=post_mortem.due_at, rollback=rollback.pk,
+    )  # fmt: skip
+    return post_mortem
+
+
+def _timeline(rollback: Rollback) -> list[dict[str, str]]:
+    """Everything recorded about the workflow since the bad release was proposed."""
+    came = (
+        LiveChange.objects.filter(workflow=rollback.workflow, to_release=rollback.from_release)
+        .select_related("promotion")
+        .order_by("-seq")
+        .first()
+    )
+    events = AuditEvent.objects.filter(workflow=rollback.workflow.slug)
+    if came is not None:
+        start = came.promotion.requested_at if came.promotion else came.changed_at
+        events = events.filter(occurred_at__gte=start)
+    entries = [
+        {
+            "at": event.occurred_at.isoformat(),
+            "who": event.actor_label,
+            "what": f"{event.sentence} {event.object_label}",
+            "reason": event.reason,
+            "seq": str(event.seq),
+        }
+        for event in events.order_by("-seq")[:LONGEST_TIMELINE]
+    ]
+    entries.reverse()
+    entries.append(
+        {
+            "at": rollback.done_at.isoformat(),
+            "who": rollback.actor_label,
+            "what": f"rolled back {rollback}",
+            "reason": rollback.reason,
+            "seq": "",
+        }
+    )
+    return entries
+
+
+def _lock(post_mortem_id: int, actor: User) -> PostMortem:
+    post_mortem = (
+        PostMortem.objects.select_for_update(of=("self",))
+        .select_related("rollback__workflow__owner", "rollback__from_release")
+        .get(pk=post_mortem_id)
+    )
+    require(actor, "post_mortem.edit", post_mortem)
+    if post_mortem.finished_at is not None:
+        raise StateConflictError("This post-mortem is finished; it is not changed any more.")
+    return post_mortem
+
+
+def _record(verb: str, post_mortem: PostMortem, actor: User, **details: object) -> None:
+    audit.record(
+        verb, post_mortem, actor=actor, workflow=post_mortem.rollback.workflow.slug, **details
+    )
+
+
+@audit.atomic()
+def write_post_mortem(post_mortem_id: int, *, actor: User, cause: str, impact: str) -> PostMortem:
+    """Write what happened and why."""
+    post_mortem = _lock(post_mortem_id, actor)
+    post_mortem.cause = cause.strip()
+    post_mortem.impact = impact.strip()
+    post_mortem.save(update_fields=["cause", "impact"])
+    _record("post_mortem.edited", post_mortem, actor, cause=cause.strip(), impact=impact.strip())
+    return post_mortem
+
+
+@audit.atomic()
+def add_action(
+    post_mortem_id: int,
+    *,
+    actor: User,
+    text: str,
+    owner: User | None = None,
+    due_on: date | None = None,
+) -> PostMortemAction:
+    """Note one thing that will be done so that it does not happen again."""
+    post_mortem = _lock(post_mortem_id, actor)
+    if not text.strip():
+        raise InvalidInputError("Say what will be done.")
+    action = PostMortemAction.objects.create(
+        post_mortem=post_mortem, text=text.strip()[:300], owner=owner, due_on=due_on
+    )
+    _record("post_mortem.edited", post_mortem, actor, action_added=action.text)
+    return action
+
+
+@audit.atomic()
+def finish_action(action_id: int, *, actor: User) -> PostMortemAction:
+    """Mark an action as done. Also after the post-mortem is finished: actions take longer."""
+    action = (
+        PostMortemAction.objects.select_for_update(of=("self",))
+        .select_related("post_mortem__rollback__workflow__owner")
+        .get(pk=action_id)
+    )
+    require(actor, "post_mortem.edit", action.post_mortem)
+    if action.done_at is not None:
+        raise StateConflictError("This action is done already.")
+    action.done_at = now()
+    action.save(update_fields=["done_at"])
+    _record("post_mortem.edited", action.post_mortem, actor, action_done=action.text)
+    return action
+
+
+@audit.atomic()
+def finish_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
+    """Close it, once it names its cause, its impact and at least one action."""
+    post_mortem = _lock(post_mortem_id, actor)
+    missing = [
+        name
+        for name, present in (
+            ("the cause", post_mortem.cause),
+            ("the impact", post_mortem.impact),
+            ("at least one action", post_mortem.actions.exists()),
+        )
+        if not present
+    ]
+    if missing:
+        raise InvalidInputError(f"Still missing: {', '.join(missing)}.")
+    post_mortem.finished_at = now()
+    post_mortem.finished_by = actor
+    post_mortem.save(update_fields=["finished_at", "finished_by"])
+    _record("post_mortem.finished", post_mortem, actor)
+    return post_mortem

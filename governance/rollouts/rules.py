@@ -1,0 +1,184 @@
+"""Who may move a workflow, and what an approval is worth when it is used."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+
+from governance.common.errors import InvalidInputError, NotAllowedError
+from governance.common.time import now
+from governance.evals import services as evals
+from governance.kpis.models import Kpi
+from governance.people.models import User
+from governance.people.permissions import has_role, register_rule
+from governance.releases.models import Component, LiveRelease, ReleaseApproval
+from governance.rollouts.models import Approval, PostMortem, Promotion
+from governance.workflows.models import Workflow
+
+APPROVAL_LASTS = {
+    Promotion.Risk.LOW: timedelta(hours=72),
+    Promotion.Risk.MEDIUM: timedelta(hours=72),
+    Promotion.Risk.HIGH: timedelta(hours=24),
+}
+ROLLBACK_ROLES = (User.Role.EXECUTIVE, User.Role.ANALYST, User.Role.BUILDER)
+
+
+def kpi_owner(workflow: Workflow) -> User:
+    """The owner of the lead KPI; where none is marked, the owner of the workflow."""
+    lead = Kpi.objects.filter(workflow=workflow, is_lead=True).select_related("owner").first()
+    return lead.owner if lead is not None else workflow.owner
+
+
+def is_second_approver(user: User, workflow: Workflow) -> bool:
+    """An executive, or the KPI owner of another workflow."""
+    if user.role == User.Role.EXECUTIVE:
+        return True
+    return (
+        Kpi.objects.filter(owner=user, is_lead=True).exclude(workflow=workflow).exists()
+        or Workflow.objects.filter(owner=user).exclude(pk=workflow.pk).exists()
+    )
+
+
+def _may_decide(user: User, promotion: Promotion) -> bool:
+    return user.pk == kpi_owner(promotion.workflow).pk or is_second_approver(
+        user, promotion.workflow
+    )
+
+
+def _may_roll_back(user: User, workflow: Workflow) -> bool:
+    return user.role in ROLLBACK_ROLES or user.pk in (workflow.owner_id, kpi_owner(workflow).pk)
+
+
+def _may_edit_post_mortem(user: User, post_mortem: PostMortem) -> bool:
+    return _may_roll_back(user, post_mortem.rollback.workflow)
+
+
+register_rule("promotion.propose", has_role(User.Role.BUILDER), "Only a builder asks for it.")
+register_rule(
+    "promotion.approve",
+    _may_decide,
+    "Only the KPI owner decides; an executive or another KPI owner can be the second approver.",
+)
+register_rule(
+    "promotion.adopt",
+    lambda user, workflow: user.pk == kpi_owner(workflow).pk,
+    "Only the KPI owner acknowledges what already runs.",
+)
+register_rule(
+    "workflow.roll_back", _may_roll_back, "You may look at this workflow, but not roll it back."
+)
+register_rule(
+    "post_mortem.edit", _may_edit_post_mortem, "You may read this post-mortem, but not write it."
+)
+
+
+def require_reason(text: str) -> str:
+    """Every decision carries its reason."""
+    reason = text.strip()
+    if not reason:
+        raise InvalidInputError("Give a reason: it stays in the record.")
+    return reason[:4000]
+
+
+def require_fresh_login(authenticated_at: datetime | None) -> None:
+    """A sensitive act needs a password typed within the last minutes, by the database's clock."""
+    limit = timedelta(seconds=settings.REAUTHENTICATION_SECONDS)
+    if authenticated_at is None or now() - authenticated_at > limit:
+        raise NotAllowedError("Confirm your password first: the last time is over 5 minutes ago.")
+
+
+def contributors(promotion: Promotion) -> set[int]:
+    """Everybody who made the candidate what it is, and so may not approve it (keys of users).
+
+    The requester, the authors of components that changed since the base, and whoever edited what
+    judges it since the base went live, unless somebody else confirmed that edit.
+    """
+    release = promotion.release
+    base_slots = promotion.base.slots.values("component_id") if promotion.base else ()
+    authors = Component.objects.filter(releases=release).exclude(digest__in=base_slots)
+    found = {promotion.requested_by_id, release.registered_by_id}
+    found.update(authors.values_list("author_id", flat=True))
+    since = _base_live_since(promotion)
+    if since is not None:
+        found.update(evals.editors_since(promotion.workflow, since))
+    return {key for key in found if key is not None}
+
+
+def _base_live_since(promotion: Promotion) -> datetime | None:
+    if promotion.base is None:
+        return None
+    return (
+        ReleaseApproval.objects.filter(workflow=promotion.workflow, release=promotion.base)
+        .order_by("-valid_from")
+        .values_list("valid_from", flat=True)
+        .first()
+    )
+
+
+def staleness(promotion: Promotion, live: LiveRelease | None) -> str:
+    """Say why an approval given now would not count, or return an empty text."""
+    live_digest = live.release_id if live is not None else None
+    if live_digest != promotion.base_id:
+        return (
+            "What is live changed since this was asked. Withdraw it and ask again, so that the"
+            " evidence compares with what runs now."
+        )
+    policy = evals.current_policy(promotion.workflow)
+    if promotion.gate_policy_id and (policy is None or policy.pk != promotion.gate_policy_id):
+        return "The gate policy changed since the gate was judged. Ask again."
+    return ""
+
+
+def blocking_post_mortem(workflow: Workflow, fixes_id: int | None) -> PostMortem | None:
+    """The unfinished post-mortem that blocks this promotion, if any."""
+    unfinished = PostMortem.objects.unfinished().filter(rollback__workflow=workflow)
+    return unfinished.exclude(pk=fixes_id).order_by("opened_at").first()
+
+
+def needs_second_approver(promotion: Promotion) -> bool:
+    return promotion.risk == Promotion.Risk.HIGH or promotion.fixes_id is not None
+
+
+def valid_approvals(promotion: Promotion) -> list[Approval]:
+    """The approvals of this round that count now: in time, by active people, on these bytes."""
+    made_by = contributors(promotion)
+    oldest = now() - APPROVAL_LASTS[Promotion.Risk(promotion.risk)]
+    policy_digest = promotion.gate_policy.digest if promotion.gate_policy else ""
+    return [
+        approval
+        for approval in promotion.approvals.select_related("approver").filter(
+            review_round=promotion.review_round, decision=Approval.Decision.APPROVED
+        )
+        if approval.decided_at > oldest
+        and approval.approver.is_active
+        and approval.approver_id not in made_by
+        and approval.candidate_digest == promotion.release_id
+        and approval.base_digest == (promotion.base_id or "")
+        and approval.gate_report_digest == (promotion.gate_report_id or "")
+        and approval.gate_policy_digest == policy_digest
+    ]
+
+
+def missing_approvals(promotion: Promotion) -> list[str]:
+    """What the quorum still lacks, in words; empty when it is complete."""
+    valid = valid_approvals(promotion)
+    owner = kpi_owner(promotion.workflow)
+    missing = []
+    if not any(approval.approver_id == owner.pk for approval in valid):
+        missing.append(f"the KPI owner ({owner})")
+    if needs_second_approver(promotion) and not any(
+        approval.approver_id != owner.pk
+        and is_second_approver(approval.approver, promotion.workflow)
+        for approval in valid
+    ):
+        missing.append("a second approver (an executive, or the KPI owner of another workflow)")
+    return missing
+
+
+def meaning_for(user: User, promotion: Promotion) -> Any:
+    """What this person's yes stands for."""
+    if user.pk == kpi_owner(promotion.workflow).pk:
+        return Approval.Meaning.KPI_OWNER
+    return Approval.Meaning.SECOND_APPROVER
