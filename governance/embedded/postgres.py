@@ -82,11 +82,6 @@ def remove(data_dir: Path) -> None:
     forget_home(data_dir)
 
 
-def exists(data_dir: Path) -> bool:
-    """Return whether this data directory already has a database."""
-    return (data_dir / "postgres-folder").exists() or (data_dir / "postgres" / "data").exists()
-
-
 def _create(processes: Processes, home: Home) -> None:
     """Make the cluster beside its final place: one that is half made is never taken for whole."""
     free = shutil.disk_usage(home.folder).free
@@ -95,6 +90,7 @@ def _create(processes: Processes, home: Home) -> None:
             f"The disk that holds {home.folder} is full: {free // 1_000_000} MB are free,"
             f" a first start needs {FIRST_START_BYTES // 1_000_000} MB"
         )
+    processes.say("Creating the database (once)")
     half = home.folder / "data.new"
     shutil.rmtree(half, ignore_errors=True)
     home.make(half)

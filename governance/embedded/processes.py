@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pwd
+import re
 import signal
 import subprocess
 import time
@@ -19,8 +20,14 @@ from typing import IO, Self
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LOG_KEEP_BYTES = 10_000_000
 TAIL_BYTES = 8_000
-# The cause is seldom the last line of a log; the first of these words that occurs is.
-TELLING = ("No space left on device", "PANIC:", "FATAL:", "ERROR:", "error:")
+# The cause is seldom the last line of a log: the first of these that matches one is shown.
+TELLING = (
+    "No space left on device",
+    r"PANIC: |FATAL: ",
+    r"\(countersign\.E\d+\)",  # our system checks
+    r"^[\w.]*(Error|Exception|Improperly\w+): ",  # the last line of a Python traceback
+    r"ERROR: |error: |Error: ",
+)
 
 # Looked up before any fork: the child may call it, but must not load a library.
 _prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
@@ -58,17 +65,29 @@ class Child:
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
         for telling in TELLING:
             for line in reversed(lines):
-                if telling in line:
+                if re.search(telling, line):
                     return line
         return lines[-1] if lines else "it said nothing"
+
+    def ending(self) -> str:
+        """Return how it ended, in words."""
+        code = self.process.returncode
+        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 class Processes:
     """The children of one data directory. Stopping goes backwards through their starts."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.data_dir = data_dir
-        self.hurry = False
+        self.say = say
+        self._hurry = hurry
         self._children: list[Child] = []
         self._book = data_dir / "processes.json"
 
@@ -96,6 +115,7 @@ class Processes:
         directory: Path | None = None,
         account: Account | None = None,
         stdin: IO[bytes] | None = None,
+        output: int | None = None,
         stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,),
         stop_seconds: float = 10,
     ) -> Child:
@@ -108,17 +128,18 @@ class Processes:
             directory: where it runs; here when None.
             account: the login it runs as; ours when None.
             stdin: what it reads; nothing when None.
+            output: where its output goes instead of the log (`subprocess.PIPE`).
             stop_signals: tried one after the other before SIGKILL; the first one is also what
                 the kernel sends when this process dies without a word.
             stop_seconds: how long each of them may take.
         """
         log = log_file(self.data_dir, name)
-        with log.open("ab") as output:
-            log_start = output.tell()
+        with log.open("ab") as log_stream:
+            log_start = log_stream.tell()
             process = subprocess.Popen(  # noqa: S603
                 [str(part) for part in argv],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=output,
+                stdout=log_stream if output is None else output,
                 stderr=subprocess.STDOUT,
                 env=None if environment is None else dict(environment),
                 cwd=directory,
@@ -176,7 +197,7 @@ class Processes:
         deadline = time.monotonic() + seconds
         while child.process.poll() is None and time.monotonic() < deadline:
             # Asked twice to stop: no more patience, except for the servers that hold data.
-            if self.hurry and child.name not in ("postgres", "valkey"):
+            if self._hurry() and child.name not in ("postgres", "valkey"):
                 return
             time.sleep(0.02)
 
@@ -263,7 +284,7 @@ def _started(pid: int) -> str | None:
 
 def _session_members(session: int) -> list[int]:
     """Return the living processes of one session."""
-    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return [pid for pid in pids if (fields := _stat(pid)) and int(fields[3]) == session]
 
 

@@ -96,16 +96,17 @@ def start_private(
     database_url: str = "",
     owner_database_url: str = "",
     redis_url: str = "",
-    secret_key: str = "",
     port: int | None = None,
     durable: bool = True,
 ) -> Servers:
     """Start what no address was given for, and write down where everything is."""
     before = read(data_dir)
-    secret_key = secret_key or (before.secret_key if before else "") or secrets.token_urlsafe(50)
+    secret_key = before.secret_key if before else secrets.token_urlsafe(50)
     if not database_url:
+        processes.say("Starting PostgreSQL")
         database_url, owner_database_url = postgres.start(processes, data_dir, durable=durable)
     if not redis_url:
+        processes.say("Starting Valkey")
         redis_url = valkey.start(processes, data_dir, durable=durable)
     servers = Servers(
         database_url=database_url,
