@@ -1,0 +1,51 @@
+"""The partitions of receipts and spans: one per UTC day, made when the first row needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from django.db import connection, transaction
+
+from governance import audit
+from governance.audit import Actor
+
+AT_ONCE = 31  # days per transaction: every new table holds locks until the commit
+ACTOR = Actor.system("receipts")
+
+# Days whose partitions are committed. A partition that an operator dropped is found missing by
+# the insert, which forgets this and tries once more.
+_known: set[date] = set()
+
+
+def forget() -> None:
+    """Ask the database again about every day."""
+    _known.clear()
+
+
+def ensure_partitions(days: Iterable[date]) -> int:
+    """Make the partitions of these UTC days where they are missing; returns how many days."""
+    missing = sorted(set(days) - _known)
+    made = 0
+    for start in range(0, len(missing), AT_ONCE):
+        made += _make(missing[start : start + AT_ONCE])
+    return made
+
+
+def _make(days: list[date]) -> int:
+    with audit.atomic():
+        made = []
+        with connection.cursor() as cursor:
+            for day in days:
+                cursor.execute("SELECT cs_make_partitions(%s)", [day])
+                if cursor.fetchone()[0]:
+                    made.append(day.isoformat())
+        if made:
+            # A bulk act is one event that lists its objects.
+            audit.record(
+                "receipts.partition_made", actor=ACTOR, days=made,
+                label=made[0] if len(made) == 1 else f"{made[0]} to {made[-1]}",
+            )  # fmt: skip
+        # Only what is committed may be remembered.
+        transaction.on_commit(lambda: _known.update(days))
+    return len(made)
