@@ -1,0 +1,89 @@
+"""From stored scores to the evidence that a gate judges, and the digest of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from governance.common.canonical import digest
+from governance.evals.evidence import CaseResult, SuiteEvidence
+from governance.evals.models import EvalRun, Score
+from governance.evals.policy import METRICS
+
+
+def scores_of(run: EvalRun) -> list[Score]:
+    """Every score of a run with its case, in the order of the cases' keys. One query."""
+    return list(run.scores.select_related("case").order_by("case__key"))
+
+
+def case_result(score: Score) -> CaseResult:
+    """Return what a gate reads of one score."""
+    must_escalate = bool(score.case.expected.get("must_escalate", False))
+    values: dict[str, bool | float | None] = {
+        "correct": score.correct,
+        "policy_ok": score.policy_ok,
+        "escalated": score.escalated,
+        "must_escalate_met": score.escalated if must_escalate else None,
+        "silent_error": score.silent_error,
+        "passed": score.passed,
+        "cost": None if score.cost is None else float(score.cost),
+        "latency_ms": score.latency_ms,
+    }
+    return CaseResult(
+        key=score.case.key,
+        values=values,
+        output=digest([score.output, score.escalated, score.violations]),
+        cluster=score.case.cluster,
+        must_pass=score.case.must_pass,
+        error=score.error,
+    )
+
+
+def evidence_of(run: EvalRun) -> SuiteEvidence:
+    """Return a finished run as evidence for a gate."""
+    return SuiteEvidence(
+        suite=run.suite.kind,
+        suite_digest=run.suite.digest,
+        release=run.release_id,
+        evaluator=run.evaluator,
+        case_count=run.suite.case_count,
+        results=[case_result(score) for score in scores_of(run)],
+        sampled_at=run.suite.sampled_to,
+    )
+
+
+def summary_of(run: EvalRun) -> dict[str, Any]:
+    """Return count and sum per metric, and the digest of everything that was scored."""
+    scores = scores_of(run)
+    summary: dict[str, Any] = {}
+    for name in (*METRICS, "passed"):
+        known = [
+            value
+            for result in map(case_result, scores)
+            if not result.error and (value := result.values.get(name)) is not None
+        ]
+        summary[name] = {"n": len(known), "sum": round(float(sum(known)), 8)}
+    summary["digest"] = digest(
+        {
+            "release": run.release_id,
+            "suite": run.suite.digest,
+            "evaluator": run.evaluator,
+            "scores": [_line(score) for score in scores],
+        }
+    )
+    return summary
+
+
+def _line(score: Score) -> list[Any]:
+    return [
+        score.case.key,
+        score.correct,
+        score.policy_ok,
+        score.escalated,
+        score.silent_error,
+        score.passed,
+        None if score.cost is None else f"{score.cost:.8f}",
+        score.latency_ms,
+        score.output,
+        score.violations,
+        score.error,
+    ]

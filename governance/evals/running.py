@@ -1,0 +1,227 @@
+"""Doing an eval run: in chunks, each written once, resumed by whoever claims the job next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from governance import audit
+from governance.audit import Actor
+from governance.common.time import now, true_now
+from governance.evals import gate
+from governance.evals.models import Case, EvalRun, Score
+from governance.evals.policy import GatePolicy
+from governance.evals.recorded import evidence_of, summary_of
+from governance.evals.scorers import evaluator_for, score
+from governance.evals.services import SCHEDULED, current_policy
+from governance.evals.targets import Outcome, Run, TargetError, build_target, storable
+from governance.jobs.models import Job
+from governance.jobs.services import Claim, LostClaimError, enqueue
+
+WORKER = Actor.system("evals")
+CHUNK_CASES = 100
+# Well below the lease, so that a worker writes and renews several times within it.
+CHUNK_SECONDS = 5.0
+
+
+def execute(run_id: int, claim: Claim) -> None:
+    """Score every case that has no score yet, then close the run.
+
+    Safe to call again at any point: a case is scored once, because a chunk is written only by the
+    worker that still holds the job, together with the run's counters.
+    """
+    run = _start(run_id, claim)
+    if run is None:
+        return
+    try:
+        if evaluator_for(run.suite.workflow.slug) != run.evaluator:
+            raise TargetError("The scorer or the target changed since this run was asked for.")
+        target = build_target(run.release)
+        scored = set(run.scores.values_list("case_id", flat=True))
+        waiting = [case for case in run.suite.cases.all() if case.pk not in scored]
+        for chunk in _chunks(run, target, waiting):
+            _store(run.pk, chunk, claim)
+    except LostClaimError:
+        raise
+    except TargetError as error:
+        _fail(run.pk, str(error), claim)
+        return
+    except Exception as error:
+        job = Job.objects.get(pk=claim.job_id)
+        if job.attempts >= job.max_attempts:
+            _fail(run.pk, f"{type(error).__name__}: {error}", claim)
+        raise
+    _finish(run.pk, claim)
+
+
+def _start(run_id: int, claim: Claim) -> EvalRun | None:
+    with transaction.atomic():
+        claim.hold()
+        run = EvalRun.objects.select_for_update().get(pk=run_id)
+        if run.state in (EvalRun.State.DONE, EvalRun.State.FAILED):
+            return None
+        run.state = EvalRun.State.RUNNING
+        run.started_at = run.started_at or now()
+        run.save(update_fields=["state", "started_at"])
+    return EvalRun.objects.select_related("release__workflow", "suite__workflow").get(pk=run_id)
+
+
+def _chunks(run: EvalRun, target: Run, cases: Sequence[Case]) -> Iterator[list[Score]]:
+    """Ask the target case by case; hand over what is there every few seconds."""
+    chunk: list[Score] = []
+    since = time.monotonic()
+    for case in cases:
+        chunk.append(_ask(run, target, case))
+        if len(chunk) >= CHUNK_CASES or time.monotonic() - since >= CHUNK_SECONDS:
+            yield chunk
+            chunk, since = [], time.monotonic()
+    if chunk:
+        yield chunk
+
+
+def _ask(run: EvalRun, target: Run, case: Case) -> Score:
+    """Run one case. What the target raises is an error of this case, not of the run."""
+    row = Score(run=run, case=case)
+    try:
+        outcome = Outcome.from_answer(target(case.input))
+    except Exception as error:  # whatever the target's own code raises
+        row.error = storable(f"{type(error).__name__}: {error}")[:500]
+        return row
+    scored = score(case.expected, outcome)
+    row.correct = scored.correct
+    row.policy_ok = scored.policy_ok
+    row.escalated = scored.escalated
+    row.silent_error = scored.silent_error
+    row.passed = scored.passed
+    row.cost = outcome.cost
+    row.latency_ms = outcome.latency_ms
+    row.output = {"answer": outcome.answer}
+    row.violations = list(outcome.violations)
+    return row
+
+
+def _store(run_id: int, chunk: Sequence[Score], claim: Claim) -> None:
+    """Write a chunk and the run's counters, if this worker still holds the job."""
+    with transaction.atomic():
+        claim.hold()
+        moment = now()
+        for row in chunk:
+            row.scored_at = moment
+        Score.objects.bulk_create(chunk)
+        EvalRun.objects.filter(pk=run_id).update(
+            cases_done=F("cases_done") + len(chunk),
+            errors=F("errors") + sum(1 for row in chunk if row.error),
+            cost=F("cost") + sum(row.cost for row in chunk if row.cost is not None),
+        )
+    claim.heartbeat()
+
+
+@audit.atomic()
+def _finish(run_id: int, claim: Claim) -> None:
+    """Close a run that has every score, and wake whoever waits for it."""
+    claim.hold()
+    run = EvalRun.objects.select_for_update().get(pk=run_id)
+    if run.state in (EvalRun.State.DONE, EvalRun.State.FAILED):
+        return
+    if run.cases_done and run.errors == run.cases_done:
+        first = run.scores.order_by("case__key").values_list("error", flat=True)[0]
+        _close_failed(run, f"Every case ended in an error. The first one: {first}")
+        return
+    run.state = EvalRun.State.DONE
+    run.finished_at = now()
+    run.summary = summary_of(run)
+    run.save(update_fields=["state", "finished_at", "summary"])
+    audit.record(
+        "eval_run.finished", run, actor=WORKER, workflow=run.suite.workflow.slug,
+        digest=run.summary["digest"], release=run.release_id, suite=run.suite.digest,
+        evaluator=run.evaluator, cases=run.cases_done, errors=run.errors,
+    )  # fmt: skip
+    _wake(run)
+    if run.purpose == SCHEDULED and (sentence := _missed_limit(run)):
+        _alarm(run, sentence)
+
+
+def _missed_limit(run: EvalRun) -> str:
+    """Whether the live release breaks a hard rule or shows that it misses a floor; the sentence."""
+    policy = current_policy(run.suite.workflow)
+    if policy is None:
+        return ""
+    verdict = gate.judge(
+        GatePolicy.from_content(policy.content),
+        {run.suite.kind: evidence_of(run)},
+        None,
+        now=now(),
+    )
+    return verdict.reasons[0] if verdict.verdict is gate.Verdict.FAIL else ""
+
+
+@audit.atomic()
+def _fail(run_id: int, error: str, claim: Claim | None) -> None:
+    """Close a run that cannot be finished; its scores stay, and it never counts as evidence."""
+    if claim is not None:
+        claim.hold()
+    run = EvalRun.objects.select_for_update().get(pk=run_id)
+    if run.state not in (EvalRun.State.DONE, EvalRun.State.FAILED):
+        _close_failed(run, error)
+
+
+def _close_failed(run: EvalRun, error: str) -> None:
+    run.state = EvalRun.State.FAILED
+    run.finished_at = now()
+    run.error = storable(error)[:2000]
+    run.save(update_fields=["state", "finished_at", "error"])
+    audit.record(
+        "eval_run.failed", run, actor=WORKER, workflow=run.suite.workflow.slug,
+        release=run.release_id, suite=run.suite.digest, error=run.error, cases=run.cases_done,
+    )  # fmt: skip
+    _wake(run)
+    _alarm(run, run.error)
+
+
+def _wake(run: EvalRun) -> None:
+    """A promotion may be waiting for this run; the rollouts package knows."""
+    enqueue("rollouts.gate", f"run {run.pk}", {"run": run.pk})
+
+
+def _alarm(run: EvalRun, sentence: str) -> None:
+    """A failed eval becomes an exception; the triage package opens it."""
+    enqueue(
+        "triage.eval_failed",
+        f"run {run.pk}",
+        {
+            "run": run.pk,
+            "workflow": run.suite.workflow.slug,
+            "release": run.release_id,
+            "suite": run.suite.kind,
+            "error": sentence,
+        },
+    )
+
+
+def watch() -> int:
+    """Close runs whose job was given up without a word, and report scheduled work that failed.
+
+    A worker that is killed at the same case each time never gets to say so itself. Returns how
+    many were found.
+    """
+    open_runs = EvalRun.objects.filter(state__in=(EvalRun.State.WAITING, EvalRun.State.RUNNING))
+    found = 0
+    for run_id in open_runs.values_list("pk", flat=True):
+        job = Job.objects.filter(kind="evals.run", slot=f"run {run_id}").first()
+        if job is not None and job.state == Job.State.FAILED:
+            _fail(run_id, job.error or "The worker died each time.", None)
+            found += 1
+    failed = Job.objects.filter(
+        kind="evals.scheduled",
+        state=Job.State.FAILED,
+        finished_at__gte=true_now() - timedelta(days=2),
+    )
+    for job in failed:
+        facts = {"workflow": job.payload.get("workflow", ""), "error": job.error}
+        enqueue("triage.eval_failed", f"job {job.pk}", facts)
+        found += 1
+    return found

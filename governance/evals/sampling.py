@@ -1,0 +1,107 @@
+"""Recent suites: a stratified sample of what really ran, frozen with its window."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+
+from governance.audit import Actor
+from governance.audit.chain import HasActor
+from governance.common.errors import InvalidInputError
+from governance.common.time import now
+from governance.evals.models import SuiteVersion
+from governance.evals.services import freeze_suite
+from governance.receipts.models import Receipt
+from governance.workflows.models import Workflow
+
+WINDOW = timedelta(days=14)
+CASES = 200
+
+# Receipts carry no texts, so whoever keeps the cases hands them over: case ids → cases with
+# `input` and `expected`. A case id without a label is left out of the answer.
+Source = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
+
+
+def has_source(workflow: Workflow) -> bool:
+    """Whether the settings name a source of case texts for this workflow."""
+    return workflow.slug in _sources()
+
+
+def sample_recent_suite(
+    workflow: Workflow,
+    *,
+    actor: Actor | HasActor,
+    source: Source | None = None,
+    cases: int = CASES,
+) -> SuiteVersion:
+    """Draw a recent suite from the receipts of the last 14 days and freeze it.
+
+    Args:
+        source: hands over texts and labels by case id; default: the one in the settings.
+        cases: how many to draw, spread over the segments in proportion to their traffic.
+
+    Raises:
+        InvalidInputError: no source, or nothing that ran in the window has a label.
+    """
+    hand_over = source or _source(workflow)
+    until = now()
+    since = until - WINDOW
+    ran = (
+        Receipt.objects.filter(workflow=workflow, started_at__gte=since, started_at__lt=until)
+        .exclude(case_id="")
+        .filter(day__gte=since.date(), day__lte=until.date())
+        .values_list("segment", "case_id")
+        .distinct()
+    )
+    segments: dict[str, list[str]] = defaultdict(list)
+    for segment, case_id in ran:
+        segments[segment].append(case_id)
+    labelled = hand_over(sorted({case_id for ids in segments.values() for case_id in ids}))
+    if not labelled:
+        raise InvalidInputError("Nothing that ran in the last 14 days has a label yet.")
+    usable = {
+        segment: [case_id for case_id in ids if case_id in labelled]
+        for segment, ids in segments.items()
+    }
+    # Which cases are drawn depends on the window's end only: nobody can draw until it looks good.
+    seed = until.date().isoformat()
+    drawn = {case_id for ids in _stratified(usable, cases, seed) for case_id in ids}
+    rows = [{**labelled[case_id], "key": case_id} for case_id in sorted(drawn)]
+    return freeze_suite(
+        workflow, SuiteVersion.Kind.RECENT, rows, actor=actor, sampled_from=since, sampled_to=until
+    )
+
+
+def _stratified(segments: Mapping[str, list[str]], wanted: int, seed: str) -> list[list[str]]:
+    """Take from each segment in proportion to its cases, at least one."""
+    total = sum(len(ids) for ids in segments.values())
+    drawn = []
+    for segment in sorted(segments):
+        ids = sorted(segments[segment], key=lambda case_id: _rank(seed, case_id))
+        share = round(wanted * len(ids) / total) if total else 0
+        drawn.append(ids[: max(1, share)])
+    return drawn
+
+
+def _rank(seed: str, case_id: str) -> str:
+    return hashlib.sha256(f"{seed}\0{case_id}".encode()).hexdigest()
+
+
+def _sources() -> Mapping[str, str]:
+    return getattr(settings, "EVAL_CASE_SOURCES", {})
+
+
+def _source(workflow: Workflow) -> Source:
+    name = _sources().get(workflow.slug)
+    if not name:
+        raise InvalidInputError(
+            f"EVAL_CASE_SOURCES names no source of case texts for {workflow.slug!r}."
+        )
+    module_name, _, attribute = name.rpartition(".")
+    return getattr(import_module(module_name), attribute)  # type: ignore[no-any-return]

@@ -1,0 +1,29 @@
+"""The kinds of work that evals register with the jobs package."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from governance.evals import running, scheduling
+from governance.jobs.kinds import job_kind
+from governance.jobs.services import Claim
+
+
+@job_kind("evals.run", lease=timedelta(seconds=60))
+def run_evals(claim: Claim) -> None:
+    """Score the cases of one run."""
+    running.execute(claim.payload["run"], claim)
+
+
+@job_kind("evals.scheduled")
+def run_scheduled(claim: Claim) -> None:
+    """Ask for the runs that a schedule's slot calls for."""
+    scheduling.request_scheduled(
+        claim.payload["workflow"], claim.payload["suites"], slot=claim.slot
+    )
+
+
+@job_kind("evals.watch")
+def watch_runs(claim: Claim) -> None:
+    """Look for runs that died without a word."""
+    running.watch()
