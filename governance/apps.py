@@ -8,6 +8,7 @@ from django.apps import AppConfig
 
 # Each registers its rules for `can()` (services) or its job kinds (tasks) when imported.
 REGISTERING = (
+    "governance.celery",
     "governance.checks",
     "governance.people.services",
     "governance.workflows.services",

@@ -9,6 +9,7 @@ from celery import Celery
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "governance.settings")
 
 app = Celery("countersign")
+app.set_default()  # for every thread of the web server, not only the one that imported this
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["governance.jobs"])
 app.conf.beat_schedule = {

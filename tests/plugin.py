@@ -5,6 +5,7 @@ Loaded with `-p tests.plugin`, since pytest-django reads the settings before any
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -36,3 +37,7 @@ def pytest_load_initial_conftests() -> None:
 
 def pytest_unconfigure() -> None:
     _stack.close()
+
+
+# When Django itself cannot start, pytest never comes to unconfigure.
+atexit.register(_stack.close)
