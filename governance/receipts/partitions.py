@@ -12,6 +12,12 @@ from governance.audit import Actor
 
 AT_ONCE = 31  # days per transaction: every new table holds locks until the commit
 ACTOR = Actor.system("receipts")
+MISSING = """
+    SELECT day FROM unnest(%s::date[]) AS day
+    WHERE to_regclass('public.governance_receipt_' || to_char(day, 'YYYYMMDD')) IS NULL
+       OR to_regclass('public.governance_span_' || to_char(day, 'YYYYMMDD')) IS NULL
+    ORDER BY day
+"""
 
 # Days whose partitions are committed. A partition that an operator dropped is found missing by
 # the insert, which forgets this and tries once more.
@@ -36,7 +42,15 @@ def _make(days: list[date]) -> int:
     with audit.atomic():
         made = []
         with connection.cursor() as cursor:
-            for day in days:
+            cursor.execute(MISSING, [days])
+            missing = [day for (day,) in cursor.fetchall()]
+            if missing:
+                # Two senders of a day's first receipts: the second waits here, and only after a
+                # table lock does PostgreSQL look again at which tables exist.
+                cursor.execute(
+                    "LOCK TABLE governance_receipt, governance_span IN SHARE UPDATE EXCLUSIVE MODE"
+                )
+            for day in missing:
                 cursor.execute("SELECT cs_make_partitions(%s)", [day])
                 if cursor.fetchone()[0]:
                     made.append(day.isoformat())
