@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import DataError, close_old_connections
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, get_resolver
+from django.urls import get_resolver
 
 from governance.common.errors import GovernanceError
 
@@ -39,6 +39,10 @@ class MachineEndpoints:
             response = problem(str(refusal), refusal.status)
         except RequestDataTooBig:
             response = problem("The body is too large.", 413)
+        except DataError as error:
+            # Sending it again cannot help, so it must not look like a database that is away.
+            log.warning("Refused at %s: %s", request.path_info, error)
+            response = problem("A value is too long, too large or not text.", 422)
         except DatabaseError:
             # 503 makes exporters and clients try again; a 500 makes them drop their batch.
             log.exception("The database did not answer %s", request.path_info)
@@ -55,10 +59,14 @@ class MachineEndpoints:
     def _answer(self, request: HttpRequest) -> HttpResponse:
         try:
             match = get_resolver(URLCONF).resolve(request.path_info)
-        except Resolver404:
+            request.resolver_match = match
+            response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        except Http404:  # Resolver404 is one
             return problem("There is no such endpoint.", 404)
-        request.resolver_match = match
-        response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        if response.status_code == 405 and response["Content-Type"] != "application/json":
+            refusal = problem(f"Allowed here: {response['Allow']}.", 405)
+            refusal["Allow"] = response["Allow"]
+            return refusal
         return response
 
 

@@ -2,9 +2,13 @@
 
 from django.urls import path
 
-from governance.api import health
+from governance.api import health, ofrep
+from governance.api.releases import api
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("ofrep/v1/evaluate/flags", ofrep.evaluate_all),
+    path("ofrep/v1/evaluate/flags/<str:key>", ofrep.evaluate),
+    path("api/v1/", api.urls),
 ]

@@ -9,7 +9,7 @@ from governance.common.time import now
 from governance.evals import services as evals
 from governance.evals.models import EvalRun, GateReport
 from governance.jobs.services import enqueue
-from governance.people.models import User
+from governance.people.models import ApiToken, User
 from governance.people.permissions import require
 from governance.releases.diff import compare
 from governance.releases.models import Release
@@ -21,11 +21,19 @@ from governance.rollouts.rules import require_reason
 
 @audit.atomic()
 def propose_promotion(
-    release: Release, *, actor: User, rationale: str, fixes: PostMortem | None = None
+    release: Release,
+    *,
+    actor: User | ApiToken,
+    rationale: str,
+    fixes: PostMortem | None = None,
 ) -> Promotion:
-    """Ask for a release to become live. Its evals start; the gate judges when they are done."""
+    """Ask for a release to become live. Its evals start; the gate judges when they are done.
+
+    The JSON API checks a token's scope before it calls this; no token can approve.
+    """
     workflow = lock_workflow(release.workflow_id)
-    require(actor, "promotion.propose", workflow)
+    if isinstance(actor, User):
+        require(actor, "promotion.propose", workflow)
     open_one = Promotion.objects.open().filter(workflow=workflow).first()
     if open_one is not None:
         raise StateConflictError(
@@ -70,7 +78,7 @@ def repropose_promotion(promotion_id: int, *, actor: User, rationale: str) -> Pr
     return promotion
 
 
-def _ask(promotion: Promotion, actor: User, rationale: str) -> None:
+def _ask(promotion: Promotion, actor: User | ApiToken, rationale: str) -> None:
     """Check and write what is asked, against what is live now, and start the evals."""
     workflow, release = promotion.workflow, promotion.release
     promotion.rationale = require_reason(rationale)
@@ -103,7 +111,7 @@ def _ask(promotion: Promotion, actor: User, rationale: str) -> None:
     promotion.state = Promotion.State.EVALUATING
     promotion.risk = difference.risk
     promotion.risk_reasons = list(difference.reasons)
-    promotion.requested_by = actor
+    promotion.requested_by = actor if isinstance(actor, User) else None
     promotion.requested_by_label = actor.as_actor().label
     promotion.gate_policy = promotion.gate_report = promotion.gate_judged_at = None
     promotion.closed_by_label = promotion.closing_reason = ""
