@@ -1,0 +1,54 @@
+"""Where each page is; those about one thing are found through the page that lists it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Visit
+
+# name -> path, or (listing, pattern of the first link to follow)
+PAGES: dict[str, str | tuple[str, ...]] = {
+    "weekly": "/",
+    "monthly": ("/", r"/reviews/monthly/[^/\"]+/"),
+    "quarterly": ("/", r"/reviews/quarterly/[^/\"]+/"),
+    "workflows": "/workflows/",
+    "workflow": "/workflows/support-triage/",
+    "roll back": "/workflows/support-triage/roll-back/",
+    "releases": "/releases/",
+    "release": ("/releases/", r"/releases/sha256:[0-9a-f]{64}/"),
+    "compare": (
+        "/promotions/",
+        r"/promotions/\d+/",
+        r"/releases/sha256:[0-9a-f]{64}/compare/sha256:[0-9a-f]{64}/",
+    ),
+    "promotions": "/promotions/",
+    "promotion": ("/promotions/", r"/promotions/\d+/"),
+    "evals": "/evals/",
+    "eval run": ("/evals/", r"/evals/runs/\d+/"),
+    "exceptions": "/exceptions/",
+    "receipts": "/receipts/",
+    "receipt": ("/receipts/", r"/receipts/\d{4}-\d\d-\d\d/[^/\"?]+/"),
+    "post-mortems": "/post-mortems/",
+    "post-mortem": ("/post-mortems/", r"/post-mortems/\d+/"),
+    "audit": "/audit/",
+    "jobs": "/jobs/",
+}
+
+
+def paths(visit: Visit) -> dict[str, str]:
+    """Return the path of every page, following links where needed."""
+    return {name: find(visit, where) for name, where in PAGES.items()}
+
+
+def find(visit: Visit, where: str | tuple[str, ...]) -> str:
+    if isinstance(where, str):
+        return where
+    path, *patterns = where
+    for pattern in patterns:
+        body = visit.page.request.get(visit.url + path).text()
+        match = re.search(rf'href="({pattern})"', body)
+        assert match, f"no link like {pattern} on {path}"
+        path = match.group(1)
+    return path

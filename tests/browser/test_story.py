@@ -1,0 +1,92 @@
+"""The story of the product, from an executive's chair, against everything that really runs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Enter, Running, Visit
+
+WITHIN = 10  # seconds from a decision to receipts of the right release
+
+
+def newest_release(page: Page) -> str:
+    """The release named by the newest run receipt on the receipts page."""
+    row = page.locator("table tbody tr").first
+    found = re.search(r"\br\d+\b", row.inner_text())
+    return found.group() if found else ""
+
+
+def until(true: Callable[[], bool], seconds: float, what: str) -> float:
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.25)
+    return time.monotonic() - start
+
+
+def receipts_carry(visit: Visit, release: str) -> None:
+    def seen() -> bool:
+        visit.go("/receipts/")
+        return newest_release(visit.page) == release
+
+    until(seen, WITHIN, f"receipts of {release}")
+
+
+def confirm_password(page: Page, password: str) -> None:
+    """Type the password again when it is asked for."""
+    if "/reauthenticate/" in page.url:
+        page.fill("[name=password]", password)
+        page.press("[name=password]", "Enter")
+        page.wait_for_load_state("networkidle")
+
+
+def test_read_the_week_approve_see_it_live_roll_back_and_explain(
+    enter: Enter, running: Running
+) -> None:
+    owner = enter("head-of-support")
+    page = owner.go("/")
+    expect(page.locator("h1")).to_contain_text(re.compile(r"Week \d+"))
+
+    page.goto(f"{running.url}/promotions/")
+    page.get_by_role("link", name=re.compile("Support triage r")).first.click()
+    expect(page.get_by_role("button", name="Approve promotion")).to_be_visible()
+    candidate = re.search(r"\br\d+\b", page.locator("h1").inner_text())
+    assert candidate is not None
+    page.locator("[name=reason]").first.fill("Better on golden and recent, nothing worse.")
+    page.get_by_role("button", name="Approve promotion").click()
+    page.wait_for_load_state("networkidle")
+    confirm_password(page, running.password)
+    if page.get_by_role("button", name="Approve promotion").count():
+        page.get_by_role("button", name="Approve promotion").click()
+        page.wait_for_load_state("networkidle")
+    receipts_carry(owner, candidate.group())
+
+    page = owner.go("/workflows/support-triage/")
+    page.get_by_role("link", name=re.compile("Roll back")).first.click()
+    page.locator("[name=reason]").last.fill("Customers complain about wrong answers.")
+    page.get_by_role("button", name=re.compile("Roll back")).first.click()
+    page.wait_for_load_state("networkidle")
+    served = re.search(r"\br\d+\b", owner.go("/workflows/support-triage/").inner_text("main"))
+    assert served is not None
+    assert served.group() != candidate.group()
+    receipts_carry(owner, served.group())
+
+    page = owner.go("/post-mortems/")
+    expect(page.get_by_role("link", name=f"Rollback of {candidate.group()}").first).to_be_visible()
+
+    builder = enter("builder")
+    page = builder.go("/releases/")
+    page.get_by_role("link", name=candidate.group(), exact=True).first.click()
+    page.locator("[name=rationale]").fill("Once more.")
+    page.get_by_role("button", name=re.compile("Propose|Ask for")).click()
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_role("alert").first).to_contain_text("post-mortem")
+
+    verified = running.manage("audit_verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "valid" in verified.stdout
+    assert owner.complaints == []
