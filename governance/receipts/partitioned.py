@@ -20,7 +20,9 @@ class CreateModelByDay(CreateModel):
         model = to_state.apps.get_model(app_label, self.name)
         sql, params = schema_editor.table_sql(model)
         schema_editor.execute(f"{sql} PARTITION BY RANGE (day)", params or None)
-        schema_editor.deferred_sql.extend(schema_editor._model_indexes_sql(model))
+        # What CreateModel itself calls; there is no public name for it.
+        indexes = schema_editor._model_indexes_sql(model)  # type: ignore[attr-defined]
+        schema_editor.deferred_sql.extend(indexes)
 
     def describe(self) -> str:
         return f"Create model {self.name}, partitioned by day"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 from governance import audit
 from governance.audit import Actor
@@ -84,7 +85,7 @@ def _lock(post_mortem_id: int, actor: User) -> PostMortem:
     return post_mortem
 
 
-def _record(verb: str, post_mortem: PostMortem, actor: User, **details: object) -> None:
+def _record(verb: str, post_mortem: PostMortem, actor: User, **details: Any) -> None:
     audit.record(
         verb, post_mortem, actor=actor, workflow=post_mortem.rollback.workflow.slug, **details
     )

@@ -134,7 +134,9 @@ def staleness(promotion: Promotion, live: LiveRelease | None) -> str:
 def blocking_post_mortem(workflow: Workflow, fixes_id: int | None) -> PostMortem | None:
     """The unfinished post-mortem that blocks this promotion, if any."""
     unfinished = PostMortem.objects.unfinished().filter(rollback__workflow=workflow)
-    return unfinished.exclude(pk=fixes_id).order_by("opened_at").first()
+    if fixes_id is not None:
+        unfinished = unfinished.exclude(pk=fixes_id)
+    return unfinished.order_by("opened_at").first()
 
 
 def needs_second_approver(promotion: Promotion) -> bool:
