@@ -12,7 +12,7 @@ from governance.evals.policy import METRICS
 
 def scores_of(run: EvalRun) -> list[Score]:
     """Every score of a run with its case, in the order of the cases' keys. One query."""
-    return list(run.scores.select_related("case").order_by("case__key"))
+    return list(run.scores.select_related("case").defer("case__input").order_by("case__key"))
 
 
 def case_result(score: Score) -> CaseResult:
@@ -54,13 +54,10 @@ def evidence_of(run: EvalRun) -> SuiteEvidence:
 def summary_of(run: EvalRun) -> dict[str, Any]:
     """Return count and sum per metric, and the digest of everything that was scored."""
     scores = scores_of(run)
+    results = [case_result(score) for score in scores if not score.error]
     summary: dict[str, Any] = {}
     for name in (*METRICS, "passed"):
-        known = [
-            value
-            for result in map(case_result, scores)
-            if not result.error and (value := result.values.get(name)) is not None
-        ]
+        known = [value for result in results if (value := result.values.get(name)) is not None]
         summary[name] = {"n": len(known), "sum": round(float(sum(known)), 8)}
     summary["digest"] = digest(
         {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F
 
 from governance import audit
 from governance.audit import Actor
-from governance.common.time import now, true_now
+from governance.common.time import now
 from governance.evals import gate
 from governance.evals.models import Case, EvalRun, Score
 from governance.evals.policy import GatePolicy
@@ -20,7 +19,7 @@ from governance.evals.scorers import evaluator_for, score
 from governance.evals.services import SCHEDULED, current_policy
 from governance.evals.targets import Outcome, Run, TargetError, build_target, storable
 from governance.jobs.models import Job
-from governance.jobs.services import Claim, LostClaimError, enqueue
+from governance.jobs.services import Claim, enqueue
 
 WORKER = Actor.system("evals")
 CHUNK_CASES = 100
@@ -45,16 +44,9 @@ def execute(run_id: int, claim: Claim) -> None:
         waiting = [case for case in run.suite.cases.all() if case.pk not in scored]
         for chunk in _chunks(run, target, waiting):
             _store(run.pk, chunk, claim)
-    except LostClaimError:
-        raise
     except TargetError as error:
         _fail(run.pk, str(error), claim)
         return
-    except Exception as error:
-        job = Job.objects.get(pk=claim.job_id)
-        if job.attempts >= job.max_attempts:
-            _fail(run.pk, f"{type(error).__name__}: {error}", claim)
-        raise
     _finish(run.pk, claim)
 
 
@@ -202,26 +194,21 @@ def _alarm(run: EvalRun, sentence: str) -> None:
     )
 
 
-def watch() -> int:
-    """Close runs whose job was given up without a word, and report scheduled work that failed.
+def give_up(run_id: int, error: str) -> None:
+    """Close a run whose job was tried for the last time."""
+    _fail(run_id, error or "The worker died each time.", None)
 
-    A worker that is killed at the same case each time never gets to say so itself. Returns how
-    many were found.
-    """
+
+def watch() -> int:
+    """Close open runs whose job was given up: the net under `give_up`. Returns how many."""
     open_runs = EvalRun.objects.filter(state__in=(EvalRun.State.WAITING, EvalRun.State.RUNNING))
-    found = 0
-    for run_id in open_runs.values_list("pk", flat=True):
-        job = Job.objects.filter(kind="evals.run", slot=f"run {run_id}").first()
-        if job is not None and job.state == Job.State.FAILED:
-            _fail(run_id, job.error or "The worker died each time.", None)
-            found += 1
-    failed = Job.objects.filter(
-        kind="evals.scheduled",
-        state=Job.State.FAILED,
-        finished_at__gte=true_now() - timedelta(days=2),
+    given_up = dict(
+        Job.objects.filter(
+            kind="evals.run",
+            state=Job.State.FAILED,
+            slot__in=[f"run {run_id}" for run_id in open_runs.values_list("pk", flat=True)],
+        ).values_list("slot", "error")
     )
-    for job in failed:
-        facts = {"workflow": job.payload.get("workflow", ""), "error": job.error}
-        enqueue("triage.eval_failed", f"job {job.pk}", facts)
-        found += 1
-    return found
+    for slot, error in given_up.items():
+        give_up(int(slot.removeprefix("run ")), error)
+    return len(given_up)

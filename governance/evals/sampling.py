@@ -20,9 +20,6 @@ from governance.evals.services import freeze_suite
 from governance.receipts.models import Receipt
 from governance.workflows.models import Workflow
 
-WINDOW = timedelta(days=14)
-CASES = 200
-
 # Receipts carry no texts, so whoever keeps the cases hands them over: case ids → cases with
 # `input` and `expected`. A case id without a label is left out of the answer.
 Source = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
@@ -37,21 +34,26 @@ def sample_recent_suite(
     workflow: Workflow,
     *,
     actor: Actor | HasActor,
-    source: Source | None = None,
-    cases: int = CASES,
+    cases_by_case_id: Mapping[str, Mapping[str, Any]] | None = None,
+    days: int = 14,
+    size: int = 200,
+    seed: str = "",
 ) -> SuiteVersion:
-    """Draw a recent suite from the receipts of the last 14 days and freeze it.
+    """Draw a recent suite from the receipts of the last days and freeze it.
 
     Args:
-        source: hands over texts and labels by case id; default: the one in the settings.
-        cases: how many to draw, spread over the segments in proportion to their traffic.
+        cases_by_case_id: texts and labels; default: asked of the source in the settings.
+        days: length of the window that ends now, 1 to 14.
+        size: cases to draw, spread over the segments in proportion to their traffic.
+        seed: which sample; default the day, so that nobody draws until it looks good.
 
     Raises:
         InvalidInputError: no source, or nothing that ran in the window has a label.
     """
-    hand_over = source or _source(workflow)
+    if not 1 <= days <= 14:
+        raise InvalidInputError("A recent suite covers 1 to 14 days.")
     until = now()
-    since = until - WINDOW
+    since = until - timedelta(days=days)
     ran = (
         Receipt.objects.filter(workflow=workflow, started_at__gte=since, started_at__lt=until)
         .exclude(case_id="")
@@ -62,16 +64,20 @@ def sample_recent_suite(
     segments: dict[str, list[str]] = defaultdict(list)
     for segment, case_id in ran:
         segments[segment].append(case_id)
-    labelled = hand_over(sorted({case_id for ids in segments.values() for case_id in ids}))
-    if not labelled:
-        raise InvalidInputError("Nothing that ran in the last 14 days has a label yet.")
+    case_ids = sorted({case_id for ids in segments.values() for case_id in ids})
+    labelled = cases_by_case_id if cases_by_case_id is not None else _source(workflow)(case_ids)
     usable = {
-        segment: [case_id for case_id in ids if case_id in labelled]
+        segment: found
         for segment, ids in segments.items()
+        if (found := [case_id for case_id in ids if case_id in labelled])
     }
-    # Which cases are drawn depends on the window's end only: nobody can draw until it looks good.
-    seed = until.date().isoformat()
-    drawn = {case_id for ids in _stratified(usable, cases, seed) for case_id in ids}
+    if not usable:
+        raise InvalidInputError(f"Nothing that ran in the last {days} days has a label.")
+    drawn = {
+        case_id
+        for ids in _stratified(usable, size, seed or until.date().isoformat())
+        for case_id in ids
+    }
     rows = [{**labelled[case_id], "key": case_id} for case_id in sorted(drawn)]
     return freeze_suite(
         workflow, SuiteVersion.Kind.RECENT, rows, actor=actor, sampled_from=since, sampled_to=until
@@ -84,7 +90,7 @@ def _stratified(segments: Mapping[str, list[str]], wanted: int, seed: str) -> li
     drawn = []
     for segment in sorted(segments):
         ids = sorted(segments[segment], key=lambda case_id: _rank(seed, case_id))
-        share = round(wanted * len(ids) / total) if total else 0
+        share = round(wanted * len(ids) / total)
         drawn.append(ids[: max(1, share)])
     return drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -63,6 +64,11 @@ def _label(actor: Actor | HasActor) -> str:
     return (actor if isinstance(actor, Actor) else actor.as_actor()).label
 
 
+def _lock(workflow: Workflow) -> None:
+    """One writer of suites, policies and reports at a time; receipts do not wait for it."""
+    Workflow.objects.select_for_update(no_key=True).get(pk=workflow.pk)
+
+
 def freeze_suite(
     workflow: Workflow,
     kind: str,
@@ -94,7 +100,7 @@ def freeze_suite(
     rows = _cases(cases)
     suite_digest = digest({"workflow": workflow.slug, "kind": kind, "cases": rows})
     with audit.atomic():
-        Workflow.objects.select_for_update().get(pk=workflow.pk)
+        _lock(workflow)
         newest = SuiteVersion.objects.filter(workflow=workflow, kind=kind).first()
         if newest and newest.digest == suite_digest and newest.sampled_to == sampled_to:
             return newest
@@ -174,7 +180,7 @@ def set_policy(
         raise InvalidInputError(str(error)) from error
     text = canonical(dict(content))
     with audit.atomic():
-        Workflow.objects.select_for_update().get(pk=workflow.pk)
+        _lock(workflow)
         before = current_policy(workflow)
         last = GatePolicy.objects.filter(workflow=workflow).aggregate(last=Max("version"))["last"]
         proposed = GatePolicy.objects.create(
@@ -293,21 +299,22 @@ def judge(
     if gate_policy.workflow_id != workflow.pk or gate_policy.confirmed_at is None:
         raise NotAllowedError("Only a confirmed gate policy of this workflow judges.")
     rules = policy.GatePolicy.from_content(gate_policy.content)
+    wanted = {rule.kind for rule in rules.suites}
+    suites = {k: s for k, s in evidence_suites(workflow).items() if k in wanted}
+    mine = _runs(candidate, suites)
+    theirs = None if base is None else _runs(base, suites)
+    moment = now()
+    # The arithmetic happens before any lock: nobody waits for it.
+    verdict = gate.judge(
+        rules,
+        {kind: evidence_of(run) for kind, run in mine.items()},
+        None if theirs is None else {kind: evidence_of(run) for kind, run in theirs.items()},
+        now=moment,
+    )
     with audit.atomic():
-        Workflow.objects.select_for_update().get(pk=workflow.pk)
-        wanted = {rule.kind for rule in rules.suites}
-        suites = {k: s for k, s in evidence_suites(workflow).items() if k in wanted}
-        mine = _runs(candidate, suites)
-        theirs = None if base is None else _runs(base, suites)
+        _lock(workflow)
         attempt = GateReport.objects.filter(workflow=workflow, candidate=candidate).count() + 1
-        moment = now()
-        verdict = gate.judge(
-            rules,
-            {kind: evidence_of(run) for kind, run in mine.items()},
-            None if theirs is None else {kind: evidence_of(run) for kind, run in theirs.items()},
-            now=moment,
-            attempt=attempt,
-        )
+        verdict = replace(verdict, attempt=attempt)
         runs = [*mine.values(), *(theirs or {}).values()]
         content = {
             "v": 1,

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from governance.evals import running, scheduling
 from governance.jobs.kinds import job_kind
-from governance.jobs.services import Claim
+from governance.jobs.services import Claim, enqueue
 
 
-@job_kind("evals.run", lease=timedelta(seconds=60))
+def _run_given_up(payload: dict[str, Any], slot: str, error: str) -> None:
+    running.give_up(payload["run"], error)
+
+
+def _schedule_given_up(payload: dict[str, Any], slot: str, error: str) -> None:
+    """A scheduled eval that could not even be asked for is an exception, not silence."""
+    enqueue(
+        "triage.eval_failed",
+        f"scheduled {slot}"[:200],
+        {"run": None, "workflow": payload["workflow"], "error": error},
+    )
+
+
+@job_kind("evals.run", lease=timedelta(seconds=60), on_failed=_run_given_up)
 def run_evals(claim: Claim) -> None:
     """Score the cases of one run."""
     running.execute(claim.payload["run"], claim)
 
 
-@job_kind("evals.scheduled")
+@job_kind("evals.scheduled", on_failed=_schedule_given_up)
 def run_scheduled(claim: Claim) -> None:
     """Ask for the runs that a schedule's slot calls for."""
     scheduling.request_scheduled(

@@ -111,15 +111,26 @@ def claim(job_id: int) -> Claim | None:
         if job is None:
             return None
         lease = kind(job.kind).lease
-        if job.attempts >= job.max_attempts:
+        given_up = job.attempts >= job.max_attempts
+        if given_up:
             _close(job, Job.State.FAILED, job.error or "The worker died each time.")
-            return None
-        job.state = Job.State.RUNNING
-        job.attempts += 1
-        job.fence += 1
-        job.lease_until = moment + lease
-        job.save(update_fields=["state", "attempts", "fence", "lease_until"])
-        return Claim(job.pk, job.kind, job.slot, job.payload, job.fence, lease)
+        else:
+            job.state = Job.State.RUNNING
+            job.attempts += 1
+            job.fence += 1
+            job.lease_until = moment + lease
+            job.save(update_fields=["state", "attempts", "fence", "lease_until"])
+    if given_up:
+        _tell_given_up(job)
+        return None
+    return Claim(job.pk, job.kind, job.slot, job.payload, job.fence, lease)
+
+
+def _tell_given_up(job: Job) -> None:
+    """Let the kind's own package react to a job that will not be tried again."""
+    on_failed = kind(job.kind).on_failed
+    if on_failed is not None:
+        on_failed(job.payload, job.slot, job.error)
 
 
 def run(job_id: int) -> bool:
@@ -158,14 +169,17 @@ def _give_back(held: Claim, error: str) -> None:
         job = Job.objects.select_for_update().get(pk=held.job_id)
         if job.fence != held.fence:
             return
-        if job.attempts >= job.max_attempts:
+        given_up = job.attempts >= job.max_attempts
+        if given_up:
             _close(job, Job.State.FAILED, error[:4000])
-            return
-        job.state = Job.State.WAITING
-        job.error = error[:4000]
-        job.lease_until = None
-        job.run_at = true_now() + min(BACKOFF * 2**job.attempts, LONGEST_BACKOFF)
-        job.save(update_fields=["state", "error", "lease_until", "run_at"])
+        else:
+            job.state = Job.State.WAITING
+            job.error = error[:4000]
+            job.lease_until = None
+            job.run_at = true_now() + min(BACKOFF * 2**job.attempts, LONGEST_BACKOFF)
+            job.save(update_fields=["state", "error", "lease_until", "run_at"])
+    if given_up:
+        _tell_given_up(job)
 
 
 def sweep(limit: int = 200) -> int:

@@ -181,15 +181,27 @@ def test_an_evaluator_that_changed_meanwhile_fails_the_run(
     assert not run.scores.exists()
 
 
-def test_a_run_whose_worker_died_each_time_is_found_and_closed(
+def test_a_run_whose_worker_died_each_time_is_closed(
     make_release: Make, golden: SuiteVersion, builder: User
 ) -> None:
     run = request_run(make_release(), golden, actor=builder, purpose="request", slot="a")
     Job.objects.filter(pk=job_of(run).pk).update(attempts=5)
     assert not work(run)
+    run.refresh_from_db()
+    assert (run.state, run.error) == (EvalRun.State.FAILED, "The worker died each time.")
+    assert Job.objects.filter(kind="triage.eval_failed").exists()
+
+
+def test_a_job_given_up_without_a_word_is_found_by_the_watch(
+    make_release: Make, golden: SuiteVersion, builder: User
+) -> None:
+    run = request_run(make_release(), golden, actor=builder, purpose="request", slot="a")
+    Job.objects.filter(pk=job_of(run).pk).update(
+        state=Job.State.FAILED, error="out of memory", finished_at=true_now()
+    )
     assert running.watch() == 1
     run.refresh_from_db()
-    assert run.state == EvalRun.State.FAILED
+    assert (run.state, run.error) == (EvalRun.State.FAILED, "out of memory")
     assert running.watch() == 0
 
 

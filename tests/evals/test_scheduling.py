@@ -18,7 +18,7 @@ from governance.common.errors import InvalidInputError
 from governance.common.time import now, story_time
 from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.sampling import sample_recent_suite
-from governance.evals.scheduling import request_scheduled, schedule_evals
+from governance.evals.scheduling import ensure_schedules, request_scheduled
 from governance.evals.services import confirm_policy, set_policy
 from governance.jobs import services as jobs
 from governance.jobs.models import Job, Schedule
@@ -57,6 +57,9 @@ def source(case_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
+LABELLED = source([str(number) for number in range(2_000)])
+
+
 def receipts(workflow: Workflow, count: int, *, days_ago: float = 1, first: int = 0) -> None:
     """Runs in two segments, three to one."""
     at = now() - timedelta(days=days_ago)
@@ -81,7 +84,7 @@ def receipts(workflow: Workflow, count: int, *, days_ago: float = 1, first: int 
 def test_a_recent_suite_is_drawn_from_what_ran_in_its_window(workflow: Workflow) -> None:
     receipts(workflow, 400)
     receipts(workflow, 100, days_ago=15, first=1_000)
-    suite = sample_recent_suite(workflow, actor=TESTER, source=source, cases=40)
+    suite = sample_recent_suite(workflow, actor=TESTER, cases_by_case_id=LABELLED, size=40)
     keys = [int(key) for key in suite.cases.values_list("key", flat=True)]
     assert 38 <= len(keys) <= 42
     assert max(keys) < 1_000
@@ -99,21 +102,21 @@ def test_drawing_again_on_the_same_day_draws_the_same_cases(workflow: Workflow) 
     for hours in (0, 1):
         with story_time(now().replace(hour=12) + timedelta(hours=hours)):
             # Midday may lie ahead of the clock; the window still ends at the story's own time.
-            suite = sample_recent_suite(workflow, actor=TESTER, source=source, cases=40)
+            suite = sample_recent_suite(workflow, actor=TESTER, cases_by_case_id=LABELLED, size=40)
             drawn.append(set(suite.cases.values_list("key", flat=True)))
     assert drawn[0] == drawn[1]
 
 
 def test_nothing_labelled_is_no_suite(workflow: Workflow) -> None:
     with pytest.raises(InvalidInputError, match="has a label"):
-        sample_recent_suite(workflow, actor=TESTER, source=source)
+        sample_recent_suite(workflow, actor=TESTER, cases_by_case_id=LABELLED)
     with pytest.raises(InvalidInputError, match="EVAL_CASE_SOURCES"):
         sample_recent_suite(workflow, actor=TESTER)
 
 
 def test_the_calendar_holds_weekly_and_monthly_evals_once(workflow: Workflow) -> None:
-    first = schedule_evals(workflow, actor=TESTER)
-    assert schedule_evals(workflow, actor=TESTER) == first
+    first = ensure_schedules(workflow, actor=TESTER)
+    assert ensure_schedules(workflow, actor=TESTER) == first
     assert {(row.kind, row.every) for row in Schedule.objects.all()} == {
         ("evals.scheduled", "week"),
         ("evals.scheduled", "month"),
@@ -126,7 +129,7 @@ def test_the_calendar_holds_weekly_and_monthly_evals_once(workflow: Workflow) ->
 def test_a_slot_that_comes_due_runs_the_live_release_once(
     workflow: Workflow, golden: SuiteVersion, live: Release
 ) -> None:
-    schedule_evals(workflow, actor=TESTER)
+    ensure_schedules(workflow, actor=TESTER)
     Schedule.objects.filter(every="month").update(next_at=now() - timedelta(minutes=1))
     (job,) = jobs.tick()
     assert jobs.tick() == []
