@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -61,6 +62,7 @@ def comparison_row(
         # Cases without a score count against a pass, but are no proof of harm.
         gain=_reduced(gains + [(cluster, -1) for cluster in unscored]),
         harm=_reduced([(cluster, -gain) for cluster, gain in gains]),
+        cases=len(gains) + len(unscored),
         confidence=confidence,
     )
     seen = _counts([gain for _, gain in gains])
@@ -74,7 +76,7 @@ def comparison_row(
         mended=seen.better,
         broken=seen.worse,
         unscored=len(unscored),
-        change=sign * seen.change,
+        change=sign * seen.change + 0.0,  # no minus zero
         change_low=ends[0],
         change_high=ends[1],
         change_at_worst=sign * tested.at_worst,
@@ -89,6 +91,7 @@ class Tested:
 
     gain: st.Pairs
     harm: st.Pairs
+    cases: int
     confidence: float
 
     @property
@@ -115,9 +118,10 @@ class Tested:
 
     def cases_needed(self, change: float, null: float) -> int | None:
         """About how many cases of this kind, clustered as they are, would settle it."""
-        return st.cases_needed(
+        needed = st.cases_needed(
             discordance=self.discordance, change=change, null=null, confidence=self.confidence
         )
+        return None if needed is None else math.ceil(needed * self.cases / self.gain.total)
 
 
 def _judge_primary(row: GateRow, entry: Comparison, tested: Tested) -> GateRow:
@@ -154,16 +158,17 @@ def _judge_guardrail(row: GateRow, entry: Comparison, tested: Tested) -> GateRow
     p_no_worse = st.exceeds_p(tested.gain, -margin)
     row = replace(row, p_value=p_no_worse, method=_score_method(tested))
     loss = 100 * max(0.0, -tested.at_worst)
+    harm = "loss" if entry.direction is Direction.HIGHER else "rise"
     if p_no_worse <= alpha:
         word = BETTER if st.superiority_p(tested.gain) <= alpha else NO_WORSE
-        ruled_out = f"a loss of more than {loss:.1f} points" if loss >= 0.05 else "any loss"
+        ruled_out = f"a {harm} of more than {loss:.1f} points" if loss >= 0.05 else f"any {harm}"
         return row.says(
             word, Outcome.PASS, f"{ruled_out} is ruled out; the margin is {entry.points:g}."
         )
     if st.exceeds_p(tested.harm, margin) <= alpha:
         return row.says(
             WORSE, Outcome.FAIL,
-            f"a loss beyond the margin of {entry.points:g} points is shown "
+            f"a {harm} beyond the margin of {entry.points:g} points is shown "
             f"({row.broken} cases broken, {row.mended} mended).",
         )  # fmt: skip
     needed = tested.cases_needed(0.0, -margin)
@@ -173,10 +178,10 @@ def _judge_guardrail(row: GateRow, entry: Comparison, tested: Tested) -> GateRow
     else:
         settle = (
             f"if the releases are truly alike, about {needed:,} cases would show it; there are "
-            f"{row.total:,}, which show a loss of {row.smallest_visible or 0:.0f} points four "
+            f"{row.total:,}, which show a {harm} of {row.smallest_visible or 0:.0f} points four "
             "times in five."
         )
-    possible = f"a loss of up to {loss:.1f} points is possible; the margin is {entry.points:g}."
+    possible = f"a {harm} of up to {loss:.1f} points is possible; the margin is {entry.points:g}."
     return row.says(UNKNOWN, Outcome.OPEN, possible, settle)
 
 

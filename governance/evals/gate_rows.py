@@ -184,15 +184,16 @@ def floor_row(kind: str, floor: Floor, run: SuiteEvidence | None, *, confidence:
     at_least = _share_bound(strict, confidence, upper=False)
     at_most = _share_bound(known, confidence, upper=True)
     sure = f"with {confidence * 100:g} % confidence; the limit is {floor.percent:g} %."
-    worst = (
-        f"at least {100 * at_least:.1f} %" if higher else f"at most {100 - 100 * at_least:.1f} %"
+    ends = (
+        (100 * at_least, 100 * at_most) if higher else (100 - 100 * at_least, 100 - 100 * at_most)
     )
-    best = f"at most {100 * at_most:.1f} %" if higher else f"at least {100 - 100 * at_most:.1f} %"
+    sides = ("at least", "at most") if higher else ("at most", "at least")
     if at_least >= needed:
-        return row.says(WITHIN, Outcome.PASS, f"{worst} {sure}")
+        return row.says(WITHIN, Outcome.PASS, f"{sides[0]} {ends[0]:.1f} % {sure}")
     if at_most < needed:
-        return row.says(OUTSIDE, Outcome.FAIL, f"{best} {sure}")
-    return row.says(UNKNOWN, Outcome.OPEN, f"only {worst} {sure}", "more cases.")
+        return row.says(OUTSIDE, Outcome.FAIL, f"{sides[1]} {ends[1]:.1f} % {sure}")
+    unsure = f"{sides[0]} {ends[0]:.1f} % is all that can be said {sure}"
+    return row.says(UNKNOWN, Outcome.OPEN, unsure, "more cases.")
 
 
 def _share_bound(scores: Sequence[tuple[str, bool]], confidence: float, *, upper: bool) -> float:
@@ -217,6 +218,7 @@ def reported_row(
     if metric.unit == "percent":
         scores = [binary(result, metric.name) for result in candidate.results]
         row = scored(row, [score for score in scores if score is not None])
+        row = replace(row, sentence="Reported, not judged.")
         theirs = [binary(r, metric.name) for r in baseline.results] if baseline else []
         base = [score for score in theirs if score is not None]
         if row.total and base:
@@ -228,7 +230,9 @@ def reported_row(
     if not mine:
         return None
     interval = st.mean_interval(mine)
-    row = replace(row, total=len(mine), value=math.fsum(mine) / len(mine))
+    row = replace(
+        row, total=len(mine), value=math.fsum(mine) / len(mine), sentence="Reported, not judged."
+    )
     if interval is not None:
         row = replace(row, low=interval.low, high=interval.high)
     pairs = [
@@ -248,7 +252,6 @@ def reported_row(
         change_low=spread.low if spread else None,
         change_high=spread.high if spread else None,
         method="mean of paired differences",
-        sentence="Reported, not judged.",
     )
 
 

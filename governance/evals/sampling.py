@@ -13,6 +13,7 @@ from django.conf import settings
 
 from governance.audit import Actor
 from governance.audit.chain import HasActor
+from governance.common.canonical import canonical
 from governance.common.errors import InvalidInputError
 from governance.common.time import now
 from governance.evals.models import SuiteVersion
@@ -66,11 +67,7 @@ def sample_recent_suite(
         segments[segment].append(case_id)
     case_ids = sorted({case_id for ids in segments.values() for case_id in ids})
     labelled = cases_by_case_id if cases_by_case_id is not None else _source(workflow)(case_ids)
-    usable = {
-        segment: found
-        for segment, ids in segments.items()
-        if (found := [case_id for case_id in ids if case_id in labelled])
-    }
+    usable = _without_repeats(segments, labelled)
     if not usable:
         raise InvalidInputError(f"Nothing that ran in the last {days} days has a label.")
     drawn = {
@@ -82,6 +79,20 @@ def sample_recent_suite(
     return freeze_suite(
         workflow, SuiteVersion.Kind.RECENT, rows, actor=actor, sampled_from=since, sampled_to=until
     )
+
+
+def _without_repeats(
+    segments: Mapping[str, list[str]], labelled: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Keep the labelled cases per segment, each text once: asking twice tells nothing new."""
+    usable: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for segment in sorted(segments):
+        for case_id in sorted(segments[segment]):
+            if case_id in labelled and (text := canonical(labelled[case_id]["input"])) not in seen:
+                seen.add(text)
+                usable.setdefault(segment, []).append(case_id)
+    return usable
 
 
 def _stratified(segments: Mapping[str, list[str]], wanted: int, seed: str) -> list[list[str]]:

@@ -153,7 +153,20 @@ def _cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "must_pass": bool(case.get("must_pass", False)),
             "reason": str(case.get("reason", ""))[:300],
         }
-    return [rows[key] for key in sorted(rows)]
+    ordered = [rows[key] for key in sorted(rows)]
+    _cluster_repeats(ordered)
+    return ordered
+
+
+def _cluster_repeats(rows: Sequence[dict[str, Any]]) -> None:
+    """Put cases that ask the very same thing into one cluster: they are no independent evidence."""
+    by_input: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_input.setdefault(digest(row["input"]), []).append(row)
+    for input_digest, group in by_input.items():
+        if len(group) > 1:
+            for row in group:
+                row["cluster"] = row["cluster"] or f"same input {input_digest[7:19]}"
 
 
 def evidence_suites(workflow: Workflow) -> dict[str, SuiteVersion]:

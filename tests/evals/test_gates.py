@@ -175,6 +175,14 @@ def test_the_same_cases_are_the_same_version(workflow: Workflow, analyst: User) 
     assert json.loads(json.dumps(second.cases.get(key="n0003").expected)) == {"answer": "answer 3"}
 
 
+def test_cases_that_ask_the_same_are_one_cluster(workflow: Workflow, analyst: User) -> None:
+    twins = [{**cases(1)[0], "key": key} for key in ("a", "b")]
+    suite = freeze_suite(workflow, "golden", [*twins, cases(3)[2]], actor=analyst)
+    first, second, other = suite.cases.values_list("cluster", flat=True)
+    assert first == second != ""
+    assert other == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -107,6 +107,15 @@ def test_drawing_again_on_the_same_day_draws_the_same_cases(workflow: Workflow) 
     assert drawn[0] == drawn[1]
 
 
+def test_the_same_text_is_drawn_once(workflow: Workflow) -> None:
+    receipts(workflow, 60)
+    repeated = {
+        str(n): {"input": {"number": n % 9}, "expected": {"answer": "x"}} for n in range(60)
+    }
+    suite = sample_recent_suite(workflow, actor=TESTER, cases_by_case_id=repeated)
+    assert suite.case_count == 9
+
+
 def test_nothing_labelled_is_no_suite(workflow: Workflow) -> None:
     with pytest.raises(InvalidInputError, match="has a label"):
         sample_recent_suite(workflow, actor=TESTER, cases_by_case_id=LABELLED)
