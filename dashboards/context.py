@@ -1,0 +1,119 @@
+"""What the frame around every page needs: theme, navigation with its counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Max, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import SimpleLazyObject
+
+from governance.people.models import User
+from governance.receipts.models import RollUp
+from governance.rollouts.models import PostMortem, Promotion
+from governance.triage.models import ExceptionCase
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One place in the navigation; `tab` items stand in the bar at the bottom of a phone."""
+
+    name: str
+    url: str
+    label: str
+    icon: str
+    current: bool
+    tab: bool = False
+    count: int = 0
+    count_word: str = ""
+    due: bool = False
+
+
+# URL name, words, icon, which pages belong to it, on the phone's bar
+PLACES = (
+    ("home", "Review", "calendar", ("review",), True),
+    ("promotions", "Decisions", "git-pull-request-arrow", ("promotion", "gate-report"), True),
+    ("exceptions", "Exceptions", "inbox", ("exception",), True),
+    ("workflows", "Workflows", "workflow", ("workflow",), True),
+    ("releases", "Releases", "rocket", ("release",), False),
+    ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
+    ("evals", "Evals", "shield-check", ("eval",), False),
+    ("receipts", "Run receipts", "receipt-text", ("receipt",), False),
+    ("audit", "Audit log", "scroll-text", ("audit",), False),
+    ("jobs", "Jobs", "list-checks", ("job",), False),
+)
+FOR_ADMINS = (("tokens", "Tokens", "key-round", ("token",), False),)
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """The theme, and the navigation, which is made only where a template asks for it."""
+    theme = request.COOKIES.get("theme", "")
+    found: dict[str, Any] = {"theme": theme if theme in ("light", "dark") else ""}
+    user = getattr(request, "user", None)
+    if isinstance(user, User) or (user is not None and user.is_authenticated):
+        counts = SimpleLazyObject(lambda: _counts(user))
+        found["navigation"] = SimpleLazyObject(lambda: _navigation(request, user, counts))
+        found["data_complete_to"] = SimpleLazyObject(lambda: _complete_to(counts["newest"]))
+    return found
+
+
+def _counts(user: User) -> dict[str, Any]:
+    """Everything the frame counts, in one query."""
+    unfinished = PostMortem.objects.visible_to(user).unfinished()
+    newest = (
+        RollUp.objects.filter(grain=RollUp.Grain.HOUR)
+        .order_by()
+        .values("grain")
+        .annotate(newest=Max("starts_at"))
+        .values("newest")
+    )
+    return User.objects.values(
+        decisions=_counted(
+            Promotion.objects.visible_to(user).filter(state=Promotion.State.AWAITING_OWNER)
+        ),
+        exceptions=_counted(ExceptionCase.objects.visible_to(user).open()),
+        unfinished=_counted(unfinished),
+        overdue=_counted(unfinished.filter(due_at__lt=Now())),
+        newest=Subquery(newest),
+    ).get(pk=user.pk)
+
+
+def _counted(rows: QuerySet[Any]) -> Coalesce:
+    one = rows.order_by().annotate(whole=Value(1)).values("whole")
+    return Coalesce(Subquery(one.annotate(number=Count("pk")).values("number")), 0)
+
+
+def _complete_to(newest: datetime | None) -> str:
+    """The hour before the newest one with receipts is closed; that one is still filling."""
+    return f"{newest:%a} {newest.day} {newest:%b %Y %H:%M} UTC" if newest else ""
+
+
+def _navigation(request: HttpRequest, user: User, counts: Any) -> list[Item]:
+    match = request.resolver_match
+    here = (match.url_name or "") if match else ""
+    numbers = {
+        "promotions": (counts["decisions"], "waiting for a decision", False),
+        "exceptions": (counts["exceptions"], "open", False),
+        "post-mortems": (counts["unfinished"], "unfinished", counts["overdue"] > 0),
+    }
+    places = PLACES + (FOR_ADMINS if user.role == User.Role.ADMIN else ())
+    return [
+        Item(
+            name, url, label, icon,
+            here == name or here.startswith(parts),
+            tab, *numbers.get(name, (0, "", False)),
+        )
+        for name, label, icon, parts, tab in places
+        if (url := _url(name))
+    ]  # fmt: skip
+
+
+def _url(name: str) -> str:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,112 @@
+"""Asking for the password again before an act that binds the organisation.
+
+What was typed into the form waits in the session, so nobody writes a reason twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import wraps
+from typing import Concatenate, ParamSpec, overload
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django_htmx.http import HttpResponseClientRedirect
+
+from dashboards.http import UserRequest
+from governance.common.time import true_now
+
+AT = "reauthenticated_at"
+KEPT = "kept_form"
+LONGEST_KEPT = 4_000  # characters of one field
+NEVER_KEPT = ("csrfmiddlewaretoken", "password", "next")
+
+P = ParamSpec("P")
+View = Callable[Concatenate[UserRequest, P], HttpResponse]
+
+
+def note_authentication(request: HttpRequest) -> None:
+    """Remember that the password was right just now, by the database's clock."""
+    request.session[AT] = true_now().isoformat()
+
+
+def authenticated_at(request: HttpRequest) -> datetime:
+    """When this session last proved its password. The start of the era when it never did."""
+    text = request.session.get(AT)
+    return datetime.fromisoformat(text) if text else datetime.fromisoformat("1970-01-01T00:00Z")
+
+
+def is_recent(request: HttpRequest) -> bool:
+    """Whether the password was proved within `REAUTHENTICATION_SECONDS`."""
+    age = true_now() - authenticated_at(request)
+    return age <= timedelta(seconds=settings.REAUTHENTICATION_SECONDS)
+
+
+def safe_next(request: HttpRequest, url: str, default: str = "/") -> str:
+    """Return `url` when it stays on this site, else `default`."""
+    secure = request.is_secure()
+    hosts = {request.get_host()}
+    # One slash only: browsers read "//host" and "/\host" as another site.
+    inside = url.startswith("/") and url_has_allowed_host_and_scheme(
+        url, allowed_hosts=hosts, require_https=secure
+    )
+    return url if inside else default
+
+
+@overload
+def reauthenticated(page: View[P]) -> View[P]: ...
+@overload
+def reauthenticated(page: str) -> Callable[[View[P]], View[P]]: ...
+def reauthenticated(page: View[P] | str) -> View[P] | Callable[[View[P]], View[P]]:
+    """Let a POST view run only after a recent password, else ask for it first.
+
+    `@reauthenticated("promotion")` names the page with the form, which takes the same arguments
+    as the view. Plain `@reauthenticated` goes back to where the form was sent from.
+    """
+    if isinstance(page, str):
+        return lambda view: _guarded(view, page)
+    return _guarded(page, "")
+
+
+def _guarded(view: View[P], page: str) -> View[P]:
+    @wraps(view)
+    def guard(request: UserRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if is_recent(request):
+            return view(request, *args, **kwargs)
+        back = reverse(page, kwargs=kwargs) if page else _sent_from(request)
+        fields = {
+            name: str(value)[:LONGEST_KEPT]
+            for name, value in request.POST.items()
+            if name not in NEVER_KEPT
+        }
+        request.session[KEPT] = {"page": urlsplit(back).path, "fields": fields}
+        url = f"{reverse('reauthenticate')}?{urlencode({'next': back})}"
+        if getattr(request, "htmx", False):
+            return HttpResponseClientRedirect(url)
+        return HttpResponseRedirect(url)
+
+    return guard
+
+
+def _sent_from(request: HttpRequest) -> str:
+    """The page of the form: what it says itself, else where the browser says it was."""
+    said = safe_next(request, str(request.POST.get("next", "")), "")
+    if said:
+        return said
+    parts = urlsplit(request.headers.get("Referer", ""))
+    if parts.netloc != request.get_host():
+        return "/"
+    return safe_next(request, parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
+def kept_fields(request: HttpRequest) -> dict[str, str]:
+    """What was typed on this page before the password was asked for. Handed out once."""
+    kept = request.session.get(KEPT)
+    if not kept or kept["page"] != request.path:
+        return {}
+    del request.session[KEPT]
+    return dict(kept["fields"])

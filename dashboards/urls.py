@@ -1,0 +1,37 @@
+"""Every page. Each views module lists its own URLs; POST URLs end in a verb."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.urls import URLPattern, register_converter
+
+DIGEST = "sha256:[0-9a-f]{64}"
+
+# In the order of the navigation.
+VIEWS = (
+    "session",
+    "workflows",
+    "releases",
+    "promotions",
+    "post_mortems",
+)
+
+
+class DigestConverter:
+    """A whole digest in a URL: `sha256:` and 64 hexadecimal digits."""
+
+    regex = DIGEST
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(DigestConverter, "digest")
+
+urlpatterns: list[URLPattern] = [
+    pattern for name in VIEWS for pattern in import_module(f"dashboards.views.{name}").urlpatterns
+]

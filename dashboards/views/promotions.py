@@ -1,0 +1,212 @@
+"""Promotions: what changes, what the evidence says, who decides, and the decision itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRefresh
+
+from dashboards.forms import DecisionForm, ReasonForm, first_error
+from dashboards.gates import report_rows
+from dashboards.http import UserRequest, render_part
+from dashboards.promotion_page import promotion_page
+from dashboards.reauthentication import authenticated_at, kept_fields, reauthenticated
+from governance.common.canonical import digest_text
+from governance.common.errors import GovernanceError
+from governance.evals.models import GateReport
+from governance.rollouts import services
+from governance.rollouts.models import Promotion, PromotionQuerySet
+from governance.workflows.models import Workflow
+
+PER_PAGE = 40
+
+
+def _visible(request: UserRequest) -> PromotionQuerySet:
+    return Promotion.objects.visible_to(request.user).for_page()
+
+
+@require_GET
+@login_required
+def promotions(request: UserRequest) -> HttpResponse:
+    """Open promotions first, then what was decided."""
+    rows = _visible(request)
+    slug, state = request.GET.get("workflow", ""), request.GET.get("state", "")
+    if slug:
+        rows = rows.filter(workflow__slug=slug)
+    if state in Promotion.State.values:
+        rows = rows.filter(state=state)
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page_obj": page,
+        "slug": slug,
+        "state": state,
+        "states": Promotion.State.choices,
+        "open": [row for row in page if row.is_open],
+        "closed": [row for row in page if not row.is_open],
+        "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
+    }
+    return render(request, "dashboards/promotions/list.html", context)
+
+
+@require_GET
+@login_required
+def promotion(request: UserRequest, pk: int) -> HttpResponse:
+    """Everything somebody needs to decide, on one page. While evals run: their progress."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    if request.htmx and found.state != Promotion.State.EVALUATING:
+        return HttpResponseClientRefresh()  # the gate has judged: the whole page is another one
+    return _page(request, found)
+
+
+def _page(
+    request: UserRequest,
+    found: Promotion,
+    *,
+    error: str = "",
+    typed: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    context: dict[str, object] = {
+        "page": promotion_page(found, request.user),
+        "promotion": found,
+        "error": error,
+        "typed": typed or kept_fields(request),
+    }
+    return render_part(
+        request, "dashboards/promotions/promotion.html", "progress", context, status=status
+    )
+
+
+def _decide(
+    request: UserRequest, pk: int, decision: Callable[..., Promotion], done: str
+) -> HttpResponse:
+    found = get_object_or_404(_visible(request), pk=pk)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    try:
+        decided = decision(
+            pk,
+            actor=request.user,
+            review_round=form.cleaned_data["review_round"],
+            reason=form.cleaned_data["reason"],
+            authenticated_at=authenticated_at(request),
+        )
+    except GovernanceError as refusal:
+        found = get_object_or_404(_visible(request), pk=pk)
+        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+    if decided.state == Promotion.State.LIVE:
+        done = f"{decided.release.name} is live in {decided.workflow.name} now."
+    messages.success(request, done)
+    return redirect("promotion", pk=pk)
+
+
+@require_POST
+@login_required
+@reauthenticated("promotion")
+def approve(request: UserRequest, pk: int) -> HttpResponse:
+    """Say yes to exactly these bytes and this evidence."""
+    return _decide(
+        request, pk, services.approve_promotion, "Your approval is recorded. Another is needed."
+    )
+
+
+@require_POST
+@login_required
+@reauthenticated("promotion")
+def reject(request: UserRequest, pk: int) -> HttpResponse:
+    """Say no, which closes the promotion."""
+    return _decide(
+        request, pk, services.reject_promotion, "Rejected. Nothing changed in production."
+    )
+
+
+@require_POST
+@login_required
+def withdraw(request: UserRequest, pk: int) -> HttpResponse:
+    """Take the request back."""
+    return _ask(request, pk, services.withdraw_promotion, "reason", "Withdrawn.")
+
+
+@require_POST
+@login_required
+def ask_again(request: UserRequest, pk: int) -> HttpResponse:
+    """Ask in a new round, against what is live now."""
+    return _ask(
+        request, pk, services.repropose_promotion, "rationale",
+        "Asked again: the evals run against what is live now.",
+    )  # fmt: skip
+
+
+def _ask(
+    request: UserRequest, pk: int, act: Callable[..., Promotion], word: str, done: str
+) -> HttpResponse:
+    found = get_object_or_404(_visible(request), pk=pk)
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    try:
+        act(pk, actor=request.user, **{word: form.cleaned_data["reason"]})
+    except GovernanceError as refusal:
+        found = get_object_or_404(_visible(request), pk=pk)
+        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+    messages.success(request, done)
+    return redirect("promotion", pk=pk)
+
+
+@require_GET
+@login_required
+def gate_report(request: UserRequest, digest: str) -> HttpResponse:
+    """The whole report behind a verdict, with its digest computed again."""
+    found = _report(request, digest)
+    content = found.content
+    context = {
+        "report": found,
+        "content": content,
+        "rows": report_rows(content),
+        "verified": digest_text(found.content_text) == found.pk,
+        "policy_text": json.dumps(found.policy.content, indent=2, ensure_ascii=False),
+        "runs": found.runs.select_related("suite", "release__workflow"),
+        "promotions": Promotion.objects.visible_to(request.user).filter(gate_report=found),
+    }
+    return render(request, "dashboards/promotions/gate_report.html", context)
+
+
+@require_GET
+@login_required
+def gate_report_json(request: UserRequest, digest: str) -> HttpResponse:
+    """The canonical text, byte for byte as it was hashed."""
+    found = _report(request, digest)
+    response = HttpResponse(found.content_text, content_type="application/json")
+    name = f"gate-report-{found.pk[7:19]}.json"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _report(request: UserRequest, digest: str) -> GateReport:
+    mine = Workflow.objects.visible_to(request.user)
+    rows = GateReport.objects.filter(workflow__in=mine).select_related(
+        "workflow", "candidate", "base", "policy"
+    )
+    return get_object_or_404(rows, pk=digest)
+
+
+urlpatterns: list[URLPattern] = [
+    path("promotions/", promotions, name="promotions"),
+    path("promotions/<int:pk>/", promotion, name="promotion"),
+    path("promotions/<int:pk>/approve/", approve, name="promotion-approve"),
+    path("promotions/<int:pk>/reject/", reject, name="promotion-reject"),
+    path("promotions/<int:pk>/withdraw/", withdraw, name="promotion-withdraw"),
+    path("promotions/<int:pk>/ask-again/", ask_again, name="promotion-ask-again"),
+    path("gate-reports/<digest:digest>/", gate_report, name="gate-report"),
+    path("gate-reports/<digest:digest>/content.json", gate_report_json, name="gate-report-json"),
+]

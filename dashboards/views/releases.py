@@ -1,0 +1,215 @@
+"""Releases: the list, one release with its seven slots, and what differs between two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Min, Sum
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET, require_POST
+
+from dashboards.forms import ProposeForm, ReasonForm, first_error
+from dashboards.http import UserRequest
+from dashboards.reauthentication import authenticated_at, kept_fields, reauthenticated
+from dashboards.slots import SlotView, facts, readable
+from governance.common.canonical import digest_text
+from governance.common.errors import GovernanceError
+from governance.evals.models import EvalRun
+from governance.people.permissions import can
+from governance.receipts.models import RollUp
+from governance.releases.diff import SLOT_NAMES, compare
+from governance.releases.models import (
+    LiveRelease,
+    Release,
+    ReleaseApproval,
+    ReleaseComponent,
+    ReleaseQuerySet,
+)
+from governance.rollouts import services
+from governance.rollouts.models import PostMortem, Promotion
+from governance.workflows.models import Workflow
+
+PER_PAGE = 50
+RUNS_SHOWN = 12
+
+
+def _visible(request: UserRequest) -> ReleaseQuerySet:
+    return Release.objects.visible_to(request.user).select_related("workflow__owner")
+
+
+@require_GET
+@login_required
+def releases(request: UserRequest) -> HttpResponse:
+    """Every release, newest first, of one workflow where the query string names it."""
+    rows = _visible(request).order_by("-registered_at", "-number")
+    slug = request.GET.get("workflow", "")
+    if slug:
+        rows = rows.filter(workflow__slug=slug)
+    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    live = LiveRelease.objects.filter(release__in=[release.pk for release in page])
+    context = {
+        "page_obj": page,
+        "slug": slug,
+        "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
+        "live": set(live.values_list("release_id", flat=True)),
+    }
+    return render(request, "dashboards/releases/list.html", context)
+
+
+@require_GET
+@login_required
+def release(request: UserRequest, digest: str) -> HttpResponse:
+    """What this release is, where it was live, how it scored, and how to ask for it."""
+    found = get_object_or_404(_visible(request), pk=digest)
+    return _page(request, found)
+
+
+def _page(
+    request: UserRequest,
+    found: Release,
+    *,
+    error: str = "",
+    typed: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    workflow = found.workflow
+    live = (
+        LiveRelease.objects.filter(workflow=workflow)
+        .select_related("release", "last_known_good")
+        .first()
+    )
+    receipts = RollUp.objects.filter(
+        workflow=workflow, grain=RollUp.Grain.DAY, measure="runs", release_digest=found.pk
+    )
+    is_live = live is not None and live.release_id == found.pk
+    promotions = list(Promotion.objects.filter(workflow=workflow, release=found).for_page())
+    may_propose = not is_live and can(request.user, "promotion.propose", workflow)
+    open_one = Promotion.objects.filter(workflow=workflow).open() if may_propose else None
+    context = {
+        "release": found,
+        "workflow": workflow,
+        "live": live,
+        "is_live": is_live,
+        "slots": _slots(found),
+        "verified": digest_text(found.manifest_text) == found.pk,
+        "periods": ReleaseApproval.objects.filter(release=found).order_by("-valid_from"),
+        "runs": EvalRun.objects.filter(release=found).select_related("suite")[:RUNS_SHOWN],
+        "promotions": promotions,
+        "receipts": receipts.aggregate(count=Sum("n"), first=Min("starts_at")),
+        "neighbours": Release.objects.filter(
+            workflow=workflow, number__in=(found.number - 1, found.number + 1)
+        ).order_by("number"),
+        "may_propose": may_propose,
+        "open_promotion": open_one.first() if open_one is not None else None,
+        "unfinished": PostMortem.objects.unfinished().filter(rollback__workflow=workflow)
+        if may_propose
+        else (),
+        "may_adopt": live is None and can(request.user, "promotion.adopt", workflow),
+        "typed": typed or kept_fields(request),
+        "error": error,
+    }
+    return render(request, "dashboards/releases/release.html", context, status=status)
+
+
+def _slots(found: Release) -> list[SlotView]:
+    """The seven slots, each with the release that first had this very content."""
+    components = {component.slot: component for component in found.components.all()}
+    first = dict(
+        ReleaseComponent.objects.filter(
+            release__workflow=found.workflow, component__in=components.values()
+        )
+        .values_list("component_id")
+        .annotate(first=Min("release__number"))
+    )
+    views = []
+    for slot, name in SLOT_NAMES.items():
+        component = components.get(slot)
+        if component is None:
+            views.append(SlotView(slot, name, False, "", (), "", "", ""))
+            continue
+        content, number = component.content, first[component.pk]
+        since = "new in this release" if number == found.number else f"unchanged since r{number}"
+        views.append(
+            SlotView(
+                slot, name, True, component.pk, facts(content), readable(content), since,
+                component.author_label,
+            )
+        )  # fmt: skip
+    return views
+
+
+@require_GET
+@login_required
+def release_compare(request: UserRequest, a: str, b: str) -> HttpResponse:
+    """What changes from release `a` to release `b`: words first, then the text."""
+    before = get_object_or_404(_visible(request), pk=a)
+    after = get_object_or_404(_visible(request), pk=b)
+    context = {
+        "before": before,
+        "after": after,
+        "diff": compare(before.contents(), after.contents()),
+    }
+    return render(request, "dashboards/releases/compare.html", context)
+
+
+@require_POST
+@login_required
+def propose(request: UserRequest, digest: str) -> HttpResponse:
+    """Ask for this release to become live."""
+    found = get_object_or_404(_visible(request), pk=digest)
+    form = ProposeForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    try:
+        promotion = services.propose_promotion(
+            found,
+            actor=request.user,
+            rationale=form.cleaned_data["rationale"],
+            fixes=PostMortem.objects.visible_to(request.user)
+            .select_related("rollback")
+            .filter(pk=form.cleaned_data["fixes"])
+            .first(),
+        )
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+    messages.success(request, "Asked. Its evals run now, then the gate judges them.")
+    return redirect("promotion", pk=promotion.pk)
+
+
+@require_POST
+@login_required
+@reauthenticated("release")
+def adopt(request: UserRequest, digest: str) -> HttpResponse:
+    """Acknowledge what already runs, once per workflow."""
+    found = get_object_or_404(_visible(request), pk=digest)
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    try:
+        services.adopt_as_found(
+            found,
+            actor=request.user,
+            reason=form.cleaned_data["reason"],
+            authenticated_at=authenticated_at(request),
+        )
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+    messages.success(
+        request,
+        f"{found.name} is under control now, marked “not gated”: it was adopted as found.",
+    )
+    return redirect("workflow", slug=found.workflow.slug)
+
+
+urlpatterns: list[URLPattern] = [
+    path("releases/", releases, name="releases"),
+    path("releases/<digest:digest>/", release, name="release"),
+    path("releases/<digest:a>/compare/<digest:b>/", release_compare, name="release-compare"),
+    path("releases/<digest:digest>/propose/", propose, name="promotion-propose"),
+    path("releases/<digest:digest>/adopt/", adopt, name="release-adopt"),
+]

@@ -1,0 +1,125 @@
+"""What is under change control: the list, one workflow, and the way back."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET, require_http_methods
+
+from dashboards.forms import ROLLBACK_REASONS, RollBackForm, first_error
+from dashboards.http import UserRequest
+from dashboards.workflow_page import approved_by, history, kpi_lines
+from governance.common.errors import GovernanceError
+from governance.common.time import now
+from governance.people.permissions import can
+from governance.releases.models import Release
+from governance.rollouts import services
+from governance.rollouts.models import PostMortem, Promotion
+from governance.triage.models import ExceptionCase
+from governance.workflows.models import Workflow, WorkflowQuerySet
+
+RELEASES_SHOWN = 12
+EXCEPTIONS_SHOWN = 5
+
+
+def _visible(request: UserRequest) -> WorkflowQuerySet:
+    rows = Workflow.objects.visible_to(request.user)
+    return rows.select_related("owner", "live__release", "live__last_known_good")
+
+
+@require_GET
+@login_required
+def workflows(request: UserRequest) -> HttpResponse:
+    """Every workflow with its owner and what runs in it now."""
+    open_promotions = Q(promotions__state__in=Promotion.OPEN)
+    open_exceptions = Q(exceptions__state__in=(ExceptionCase.State.OPEN, ExceptionCase.State.TAKEN))
+    rows = _visible(request).annotate(
+        waiting=Count("promotions", filter=open_promotions, distinct=True),
+        problems=Count("exceptions", filter=open_exceptions, distinct=True),
+    )
+    return render(request, "dashboards/workflows/list.html", {"workflows": rows})
+
+
+@require_GET
+@login_required
+def workflow(request: UserRequest, slug: str) -> HttpResponse:
+    """What runs now, who answers for it, how it came to be, and the way back."""
+    found = get_object_or_404(_visible(request), slug=slug)
+    live = getattr(found, "live", None)
+    changes = history(found)
+    releases = Release.objects.filter(workflow=found).select_related("workflow")
+    open_cases = ExceptionCase.objects.filter(workflow=found).open()
+    context = {
+        "workflow": found,
+        "live": live,
+        "approved": approved_by(changes, live),
+        "changes": changes,
+        "kpis": kpi_lines(found),
+        "promotion": Promotion.objects.filter(workflow=found).open().for_page().first(),
+        "releases": releases[:RELEASES_SHOWN],
+        "exceptions": open_cases.ranked()[:EXCEPTIONS_SHOWN],
+        "post_mortems": PostMortem.objects.filter(rollback__workflow=found).select_related("owner")[
+            :EXCEPTIONS_SHOWN
+        ],
+        "today": now(),
+        "may_roll_back": can(request.user, "workflow.roll_back", found),
+        "may_register": can(request.user, "release.register", found),
+        "reasons": ROLLBACK_REASONS,
+    }
+    return render(request, "dashboards/workflows/workflow.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def roll_back(request: UserRequest, slug: str) -> HttpResponse:
+    """Two clicks and a reason: this page is the second click."""
+    found = get_object_or_404(_visible(request), slug=slug)
+    if request.method != "POST":
+        return _confirm(request, found, RollBackForm())
+    form = RollBackForm(request.POST)
+    if not form.is_valid():
+        return _confirm(request, found, form, error=first_error(form), status=422)
+    try:
+        done = services.roll_back(
+            found,
+            actor=request.user,
+            reason=form.cleaned_data["reason"],
+            seen_seq=form.cleaned_data["seq"],
+        )
+    except GovernanceError as refusal:
+        found = get_object_or_404(_visible(request), slug=slug)
+        return _confirm(request, found, form, error=str(refusal), status=refusal.status)
+    messages.success(
+        request,
+        f"{done.to_release.name} serves {found.name} again. A post-mortem is open: say what"
+        " happened, so that the next promotion can go ahead.",
+    )
+    return redirect("workflow", slug=slug)
+
+
+def _confirm(
+    request: UserRequest, found: Workflow, form: RollBackForm, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    live = getattr(found, "live", None)
+    changes = history(found)
+    context = {
+        "workflow": found,
+        "live": live,
+        "approved": approved_by(changes, live),
+        "form": form,
+        "error": error,
+        "reasons": ROLLBACK_REASONS,
+        "may_roll_back": can(request.user, "workflow.roll_back", found),
+    }
+    return render(request, "dashboards/workflows/roll_back.html", context, status=status)
+
+
+urlpatterns: list[URLPattern] = [
+    path("workflows/", workflows, name="workflows"),
+    path("workflows/<str:slug>/", workflow, name="workflow"),
+    path("workflows/<str:slug>/roll-back/", roll_back, name="workflow-roll-back"),
+]

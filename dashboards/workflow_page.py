@@ -1,0 +1,155 @@
+"""What a workflow page reads: its history in words, its KPIs over the last weeks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+from django.db.models.functions import TruncWeek
+
+from dashboards.numbers import Unit, format_bound, format_change, format_value
+from dashboards.sparkline import Sparkline, draw_sparkline
+from dashboards.tones import KPI_STATUS, Chip
+from governance.common.time import now
+from governance.kpis.models import Kpi
+from governance.kpis.status import kpi_status
+from governance.receipts.models import RollUp
+from governance.releases.models import LiveRelease, Release
+from governance.rollouts.models import Approval, LiveChange
+from governance.workflows.models import Workflow
+
+WEEKS = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of what runs: when, from what to what, who did it and why."""
+
+    seq: int
+    at: datetime
+    word: str
+    tone: str
+    to: Release
+    before: Release | None
+    who: str
+    why: str
+    promotion_id: int | None
+    post_mortem_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KpiLine:
+    """One KPI of the workflow with its reading of the last seven days."""
+
+    name: str
+    owner: str
+    lead: bool
+    status: Chip
+    value: str
+    target: str
+    limit: str
+    change: str
+    change_word: str
+    sparkline: Sparkline
+    sentence: str
+
+
+def history(workflow: Workflow) -> list[Move]:
+    """Every live change, newest first, in two queries."""
+    rows = (
+        LiveChange.objects.filter(workflow=workflow)
+        .select_related("to_release", "from_release", "promotion", "rollback__post_mortem")
+        .prefetch_related("promotion__approvals")
+    )
+    return [_move(change) for change in rows]
+
+
+def _move(change: LiveChange) -> Move:
+    who, why, post_mortem_id = change.actor_label, "", None
+    if change.cause == LiveChange.Cause.ROLLBACK:
+        why = change.rollback.reason
+        post_mortem = getattr(change.rollback, "post_mortem", None)
+        post_mortem_id = post_mortem.pk if post_mortem else None
+    elif change.promotion is not None:
+        said = [
+            approval
+            for approval in change.promotion.approvals.all()
+            if approval.decision == Approval.Decision.APPROVED
+            and approval.review_round == change.promotion.review_round
+        ]
+        who = " and ".join(approval.approver_label for approval in said) or who
+        why = " · ".join(approval.reason for approval in said)
+    tone = {"rollback": "bad", "promotion": "good"}.get(change.cause, "accent")
+    word = {"rollback": "Rolled back to", "promotion": "Promoted", "adopt": "Adopted as found:"}
+    return Move(
+        change.seq, change.changed_at, word[change.cause], tone, change.to_release,
+        change.from_release, who, why, change.promotion_id, post_mortem_id,
+    )  # fmt: skip
+
+
+def approved_by(changes: list[Move], live: LiveRelease | None) -> Move | None:
+    """The move that made what runs now live, in the history that is loaded already."""
+    if live is None:
+        return None
+    return next((move for move in changes if move.seq == live.seq), None)
+
+
+def kpi_lines(workflow: Workflow) -> list[KpiLine]:
+    """The KPIs with thirteen weeks behind them, in two queries."""
+    kpis = list(Kpi.objects.filter(workflow=workflow).select_related("owner"))
+    if not kpis:
+        return []
+    moment = now()
+    monday = (moment - timedelta(days=moment.weekday())).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    weeks = [monday - timedelta(weeks=back) for back in range(WEEKS - 1, -1, -1)]
+    sums = (
+        RollUp.objects.filter(
+            workflow=workflow,
+            grain=RollUp.Grain.DAY,
+            measure__in={kpi.measure for kpi in kpis},
+            starts_at__gte=weeks[0],
+        )
+        .annotate(week=TruncWeek("starts_at"))
+        .values("week", "measure")
+        .annotate(count=Sum("n"), whole=Sum("total"))
+    )
+    means: dict[str, dict[datetime, float]] = defaultdict(dict)
+    for row in sums:
+        if row["count"]:
+            means[row["measure"]][row["week"]] = row["whole"] / row["count"]
+    return [_kpi_line(kpi, [means[kpi.measure].get(week) for week in weeks]) for kpi in kpis]
+
+
+def _kpi_line(kpi: Kpi, readings: list[float | None]) -> KpiLine:
+    unit = Unit(kpi.unit)
+    value, before = readings[-1], readings[-2]
+    status = kpi_status(
+        value,
+        target=kpi.target,
+        limit=kpi.limit,
+        lower_is_better=kpi.lower_is_better,
+        weeks_of_data=sum(reading is not None for reading in readings),
+    )
+    chip = KPI_STATUS[status]
+    difference = None if value is None or before is None else value - before
+    word = ""
+    if difference:
+        word = "better" if (difference < 0) == kpi.lower_is_better else "worse"
+    shown = format_value(value, unit)
+    return KpiLine(
+        name=kpi.name,
+        owner=str(kpi.owner),
+        lead=kpi.is_lead,
+        status=chip,
+        value=shown,
+        target=format_bound(kpi.target, unit, lower_is_better=kpi.lower_is_better),
+        limit=format_bound(kpi.limit, unit, lower_is_better=kpi.lower_is_better),
+        change=format_change(difference, unit),
+        change_word=word,
+        sparkline=draw_sparkline(readings, target=kpi.target),
+        sentence=f"{kpi.name}, {WEEKS} weeks: {shown} now, {chip.word.lower()}.",
+    )
