@@ -1,0 +1,37 @@
+"""`manage.py roll_back WORKFLOW --reason R`: back to the last known good, from a shell."""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from governance.audit import Actor
+from governance.common.errors import GovernanceError
+from governance.rollouts.services import roll_back
+from governance.workflows.models import Workflow
+
+
+class Command(BaseCommand):
+    help = "Go back to the last known good release. Recorded as operator:<your login>."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("workflow", help="the workflow's slug")
+        parser.add_argument("--reason", required=True, help="why; it stays in the record")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        workflow = Workflow.objects.filter(slug=options["workflow"]).first()
+        if workflow is None:
+            raise CommandError(f"There is no workflow {options['workflow']!r}.")
+        try:
+            done = roll_back(
+                workflow, actor=Actor.operator(getpass.getuser()), reason=options["reason"]
+            )
+        except GovernanceError as refusal:
+            raise CommandError(str(refusal)) from refusal
+        self.stdout.write(
+            f"{done.to_release} is live again, instead of {done.from_release.name}."
+            " A post-mortem is open."
+        )

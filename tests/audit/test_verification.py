@@ -1,0 +1,232 @@
+"""Tampering with the audit: what the chain shows, and what it cannot show alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+
+from governance import audit
+from governance.audit import Actor
+from governance.audit.chain import event_hash
+from governance.audit.models import AuditEvent
+from governance.audit.verification import verify, verify_newest
+from governance.common.canonical import canonical
+
+SYSTEM = Actor.system("tests")
+pytestmark = pytest.mark.django_db(transaction=True)
+TABLE = "governance_auditevent"
+
+
+def write(count: int) -> None:
+    with audit.atomic():
+        for number in range(1, count + 1):
+            audit.record("demo.seeded", actor=SYSTEM, reason=f"reason {number}", number=number)
+
+
+def tamper(*statements: str) -> None:
+    """Do what only the superuser of the database can: write past the triggers."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("SET LOCAL ROLE cs_app")
+
+
+def rehash(seq: int) -> None:
+    """Give event `seq` another reason in body, column and hash."""
+    event = AuditEvent.objects.get(seq=seq)
+    body = canonical({**json.loads(event.body), "reason": "another"})
+    fields = f"body = '{body}', reason = 'another', hash = '{event_hash(body)}'"
+    tamper(f"UPDATE {TABLE} SET {fields} WHERE seq = {seq}")
+
+
+def insert_after(seq: int) -> None:
+    """Slip a whole, well hashed event in, and move everything behind it on by one."""
+    before = AuditEvent.objects.get(seq=seq)
+    body = canonical(
+        {
+            **json.loads(before.body),
+            "seq": seq + 1,
+            "prev": before.hash,
+            "event_id": "00000000-0000-4000-8000-000000000000",
+        }
+    )
+    others = ", ".join(
+        field.column
+        for field in AuditEvent._meta.fields
+        if field.column not in ("seq", "prev", "hash", "body", "event_id")
+    )
+    tamper(
+        f"UPDATE {TABLE} SET seq = -seq WHERE seq > {seq}",
+        f"UPDATE {TABLE} SET seq = 1 - seq WHERE seq < 0",
+        f"INSERT INTO {TABLE} (seq, prev, hash, body, event_id, {others})"
+        f" SELECT {seq + 1}, hash, '{event_hash(body)}', '{body}',"
+        f" '00000000-0000-4000-8000-000000000000', {others} FROM {TABLE} WHERE seq = {seq}",
+    )
+
+
+def swap(one: int, other: int) -> None:
+    tamper(
+        f"UPDATE {TABLE} SET seq = -1 WHERE seq = {one}",
+        f"UPDATE {TABLE} SET seq = {one} WHERE seq = {other}",
+        f"UPDATE {TABLE} SET seq = {other} WHERE seq = -1",
+    )
+
+
+MOVES: dict[str, tuple[Callable[[], None], str]] = {
+    "edit a body": (
+        lambda: tamper(
+            f"UPDATE {TABLE} SET body = replace(body, 'reason 4', 'reason 5') WHERE seq = 4"
+        ),
+        "hash",
+    ),
+    "edit a body and its column": (
+        lambda: tamper(
+            f"UPDATE {TABLE} SET reason = 'reason 5',"
+            " body = replace(body, 'reason 4', 'reason 5') WHERE seq = 4"
+        ),
+        "hash",
+    ),
+    "make a body unreadable": (
+        lambda: tamper(f"UPDATE {TABLE} SET body = '[' WHERE seq = 4"),
+        "body",
+    ),
+    "edit and hash again": (lambda: rehash(4), "link"),
+    "edit the first and hash again": (lambda: rehash(1), "link"),
+    "delete the middle": (lambda: tamper(f"DELETE FROM {TABLE} WHERE seq IN (4, 5)"), "gap"),
+    "delete the beginning": (lambda: tamper(f"DELETE FROM {TABLE} WHERE seq = 1"), "gap"),
+    "insert": (lambda: insert_after(4), "link"),
+    "move one before the first": (
+        lambda: tamper(f"UPDATE {TABLE} SET seq = 0 WHERE seq = 4"),
+        "order",
+    ),
+    "swap": (lambda: swap(4, 6), "link"),
+}
+COLUMNS = {
+    "event_id": "'00000000-0000-4000-8000-000000000000'",
+    "recorded_at": "recorded_at + interval '1 microsecond'",
+    "occurred_at": "occurred_at - interval '1 day'",
+    "demo": "NOT demo",
+    "actor_type": "'user'",
+    "actor_id": "'7'",
+    "actor_label": "'Somebody else'",
+    "verb": "'rollback.done'",
+    "object_type": "'release'",
+    "object_id": "'7'",
+    "object_label": "'Another'",
+    "object_digest": "'sha256:7'",
+    "workflow": "'close'",
+    "reason": "'another'",
+    "prev": "'sha256:7'",
+}
+
+
+def test_an_untouched_chain_is_intact_from_the_first_to_the_last_event() -> None:
+    write(9)
+    result = verify()
+    assert result.intact, result.faults
+    assert (result.first, result.last, result.events) == (1, 9, 9)
+    assert result.from_the_start
+    assert result.head == AuditEvent.objects.get(seq=9).hash
+    assert "9 events verified, from the first to event 9" in result.sentence
+
+
+def test_the_newest_events_alone_are_never_called_the_whole_chain() -> None:
+    write(9)
+    result = verify_newest(3)
+    assert result.intact
+    assert (result.first, result.last, result.events) == (7, 9, 3)
+    assert not result.from_the_start
+    assert "from event 7" in result.sentence
+    tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = 2")
+    assert verify_newest(3).intact
+    assert not verify_newest(9).intact
+    rehash(6)  # just before the stretch: its link shows it
+    assert not verify_newest(3).intact
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_each_move_is_detected(move: str) -> None:
+    write(9)
+    act, kind = MOVES[move]
+    act()
+    result = verify()
+    assert not result.intact
+    assert kind in {fault.kind for fault in result.faults}, result.faults
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_each_column_is_compared_with_the_body(column: str) -> None:
+    write(3)
+    tamper(f"UPDATE {TABLE} SET {column} = {COLUMNS[column]} WHERE seq = 2")
+    result = verify()
+    assert [fault.seq for fault in result.faults if fault.kind == "column"] == [2]
+    assert column in " ".join(fault.sentence for fault in result.faults)
+
+
+def test_every_column_of_the_table_is_compared() -> None:
+    compared = {*COLUMNS, "seq", "hash", "body"}
+    assert {field.column for field in AuditEvent._meta.fields} == compared
+
+
+def test_a_cut_tail_and_a_chain_written_anew_fit_and_the_command_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(9)
+    tamper(f"DELETE FROM {TABLE} WHERE seq > 6")
+    assert verify().intact
+    rehash(6)  # the last one: nothing links to it
+    assert verify().intact
+    with pytest.raises(SystemExit):
+        call_command("audit_verify")
+    assert "cannot show that its newest events were cut off" in capsys.readouterr().out
+
+
+def test_the_exit_code_says_valid_broken_or_incomplete(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> tuple[int, dict[str, object]]:
+        with pytest.raises(SystemExit) as ended:
+            call_command("audit_verify", "--json")
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, json.loads(capsys.readouterr().out)
+
+    code, said = run()
+    assert (code, said["intact"], said["events"]) == (2, False, 0)
+    write(4)
+    code, said = run()
+    assert (code, said["intact"], said["events"]) == (0, True, 4)
+    tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = 2")
+    code, said = run()
+    assert (code, said["intact"], said["fault_count"]) == (1, False, 1)
+
+
+def test_eight_writers_at_once_make_one_chain_without_forks() -> None:
+    together = threading.Barrier(8)
+    errors: list[BaseException] = []
+
+    def writer(number: int) -> None:
+        try:
+            together.wait()
+            for turn in range(12):
+                with audit.atomic():
+                    audit.record("demo.seeded", actor=SYSTEM, reason=f"{number} {turn}")
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=writer, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    result = verify()
+    assert result.intact, result.faults
+    assert result.events == 8 * 12
+    assert len(set(AuditEvent.objects.values_list("reason", flat=True))) == 8 * 12
