@@ -24,7 +24,8 @@ from governance.jobs import services as jobs
 from governance.jobs.models import Job, Schedule
 from governance.people.models import User
 from governance.receipts.models import Receipt
-from governance.releases.models import LiveRelease, Release
+from governance.releases.models import Release
+from governance.rollouts.services import adopt_as_found
 from governance.workflows.models import Workflow
 
 TESTER = Actor.system("tests")
@@ -32,19 +33,9 @@ Make = Callable[..., Release]
 
 
 @pytest.fixture
-def live(make_release: Make, monkeypatch: pytest.MonkeyPatch) -> Release:
-    """A live release, as this package reads it; how one becomes live is tested with rollouts."""
+def live(make_release: Make, owner: User) -> Release:
     release = make_release()
-    row = LiveRelease(workflow=release.workflow, release=release, seq=1)
-
-    class Rows:
-        def select_related(self, *names: str) -> Rows:
-            return self
-
-        def first(self) -> LiveRelease:
-            return row
-
-    monkeypatch.setattr(LiveRelease.objects, "filter", lambda **_: Rows())
+    adopt_as_found(release, actor=owner, reason="It ran before.", authenticated_at=now())
     return release
 
 
