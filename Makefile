@@ -18,6 +18,12 @@ help:
 PREPARE = set -e; \
 	venv=$${VENV:-.venv}; \
 	fail() { printf '%s\n' "$$*" >&2; exit 2; }; \
+	progress='/^(Collecting|Requirement already) / { if (++n % 12 == 0) \
+			{ print "  " n " of " total " fetched"; fflush() } } \
+		/^Installing collected/ { print "  unpacking"; fflush() } \
+		/^(ERROR|  .*[Ee]rror)/ { print; fflush() } \
+		/^exit / { failed = 1 } \
+		END { exit failed }'; \
 	new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
 	make_venv() { \
 		for python in "$${PYTHON:-python3}" python3.11 python3.12 python3.13 python3.14; do \
@@ -37,10 +43,12 @@ PREPARE = set -e; \
 			if [ "$$(cat "$$stamp" 2>/dev/null)" = "$$sums" ]; then return; fi; \
 			"$$venv/bin/python" -m pip --version >/dev/null 2>&1 || make_venv; \
 		else make_venv; fi; \
-		echo "Installing $$(grep -c == "$$lock") packages from $$lock (a minute or two, only once)"; \
-		"$$venv/bin/python" -m pip --quiet --disable-pip-version-check --no-input install \
-			--only-binary :all: --require-hashes -r "$$lock" \
-			|| fail "The packages of $$lock could not be installed: see above"; \
+		total=$$(grep -c == "$$lock"); \
+		echo "Installing $$total packages from $$lock (about a minute, only once)"; \
+		{ "$$venv/bin/python" -m pip --disable-pip-version-check --no-input install --no-deps \
+			--only-binary :all: --require-hashes -r "$$lock" 2>&1 || echo "exit $$?"; } \
+			| awk -v total="$$total" "$$progress" \
+			|| fail "The packages of $$lock could not be installed"; \
 		printf '%s\n' "$$sums" > "$$stamp"; \
 	}; \
 	prepare_run() { prepare run requirements/run.txt; }; \

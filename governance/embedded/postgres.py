@@ -45,7 +45,9 @@ THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_wr
 def start(processes: Processes, data_dir: Path, *, durable: bool) -> tuple[str, str]:
     """Start PostgreSQL; return the address for the application and the one for its owner."""
     home = find_home(data_dir, throwaway=not durable)
+    sockets = socket_folder(data_dir, home.socket, SOCKET_NAME)
     _stop_leftover(home)
+    (sockets / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
     home.hba.write_text(HBA)
     home.hba.chmod(0o644)  # holds no secret, and as root the server is another login
     if not home.data.exists():
@@ -53,7 +55,6 @@ def start(processes: Processes, data_dir: Path, *, durable: bool) -> tuple[str, 
     passwords = {"cs_owner": secrets.token_hex(24), "cs_app": secrets.token_hex(24)}
     _single_user(processes, home, home.data, _role_statements(passwords, durable=durable))
 
-    sockets = socket_folder(data_dir, home.socket, SOCKET_NAME)
     settings = SETTINGS | ({} if durable else THROWAWAY_SETTINGS)
     settings |= {"hba_file": str(home.hba), "unix_socket_directories": str(sockets)}
     child = processes.start(
@@ -74,6 +75,13 @@ def start(processes: Processes, data_dir: Path, *, durable: bool) -> tuple[str, 
         for role in ("cs_app", "cs_owner")
     )
     return app, owner
+
+
+def discard(data_dir: Path) -> None:
+    """Throw the database away; the next start makes an empty one."""
+    home = find_home(data_dir, throwaway=False)
+    _stop_leftover(home)
+    shutil.rmtree(home.data, ignore_errors=True)
 
 
 def remove(data_dir: Path) -> None:

@@ -128,7 +128,7 @@ class Processes:
             directory: where it runs; here when None.
             account: the login it runs as; ours when None.
             stdin: what it reads; nothing when None.
-            output: where its output goes instead of the log (`subprocess.PIPE`).
+            output: where its answers go instead of the log (`subprocess.PIPE`); errors stay there.
             stop_signals: tried one after the other before SIGKILL; the first one is also what
                 the kernel sends when this process dies without a word.
             stop_seconds: how long each of them may take.
@@ -140,7 +140,7 @@ class Processes:
                 [str(part) for part in argv],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log_stream if output is None else output,
-                stderr=subprocess.STDOUT,
+                stderr=log_stream,
                 env=None if environment is None else dict(environment),
                 cwd=directory,
                 start_new_session=True,
@@ -242,6 +242,7 @@ def stop_process(pid: int, number: signal.Signals, *, seconds: float) -> None:
     for attempt in (number, signal.SIGKILL):
         try:
             os.kill(pid, attempt)
+            os.kill(pid, signal.SIGCONT)  # a frozen one acts on nothing else
         except ProcessLookupError:
             return
         deadline = time.monotonic() + seconds

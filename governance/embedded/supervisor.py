@@ -7,6 +7,7 @@ import errno
 import http.client
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,10 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from governance.embedded import reachable
+from governance.embedded import postgres, reachable
 from governance.embedded.interruptions import Interruptions
 from governance.embedded.processes import Child, Processes, StartError
 from governance.embedded.servers import Servers, hold, start_private
+from governance.embedded.sockets import remove_socket_folder
 
 READY_SECONDS = 90
 WEB_WORKERS = 2
@@ -75,7 +77,9 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._interruptions = Interruptions()
-        self._demo_said: list[str] = []
+        self._token = plan.data_dir / "demo-token"  # the seed writes it last
+        self._unfinished = plan.data_dir / "demo-unfinished"
+        self._password = ""
 
     def run(self) -> int:
         """Start everything, wait for a reason to stop, stop everything; return the exit code."""
@@ -107,6 +111,7 @@ class Supervisor:
                 interruptions.stopping()
                 say("Stopping")
                 processes.stop()
+                remove_socket_folder(self.plan.data_dir)
 
     def _start(self, processes: Processes) -> None:
         plan = self.plan
@@ -115,6 +120,7 @@ class Supervisor:
             reachable.check_database(plan.owner_database_url or plan.database_url)
         if plan.redis_url:
             reachable.check_redis(plan.redis_url)
+        self._discard_half_a_demo()
         servers = start_private(
             processes,
             plan.data_dir,
@@ -126,14 +132,13 @@ class Supervisor:
         self._migrate(processes, servers)
         if plan.database_url:
             reachable.check_login(plan.database_url)
-        has_demo = plan.demo and self._seed(processes)
+        if plan.demo and not self._token.exists():
+            self._seed(processes)
         self._start_product(processes)
-        if has_demo and _has_module("governance.demo.support.__main__"):
-            self._child(processes, "demo", "-m", "governance.demo.support", "--url", plan.address)
-        say(f"ready {plan.address}")
-        for line in self._demo_accounts() if has_demo else ():
-            say(f"  {line}")
-        say(f"  Ctrl-C stops everything. Logs: {plan.data_dir / 'logs'}")
+        with_demo = plan.demo and self._token.exists()
+        if with_demo:
+            self._start_demo(processes)
+        self._announce(with_demo=with_demo)
 
     def _wait(self, processes: Processes) -> None:
         while (child := processes.crashed()) is None:
@@ -155,37 +160,61 @@ class Supervisor:
                 f"The database could not be brought up to date: {child.reason()} (see {child.log})"
             )
 
-    def _seed(self, processes: Processes) -> bool:
-        """Make the demo on the first start, showing what the command says."""
-        marker = self.plan.data_dir / "demo-seeded"
-        if marker.exists():
-            return True
+    def _seed(self, processes: Processes) -> None:
+        """Make the demo in an empty database, showing what the command says."""
         if not _has_module("governance.management.commands.seed_demo"):
-            return False
+            return
         say("Making the demo and its twelve weeks of history (once)")
+        password = os.environ.get("DEMO_PASSWORD") or secrets.token_urlsafe(12)
+        self._unfinished.touch()
         child = self._child(
-            processes, "seed", "manage.py", "seed_demo", "--if-empty", output=subprocess.PIPE
+            processes,
+            *("seed", "manage.py", "seed_demo", "--if-empty"),
+            environment={"DEMO_PASSWORD": password},
+            output=subprocess.PIPE,
         )
         assert child.process.stdout is not None  # noqa: S101 - asked for above
         with child.log.open("ab") as log:
             for raw in child.process.stdout:
                 line = raw.decode(errors="replace").rstrip()
-                if "password" in line.lower():
-                    self._demo_said.append(line.strip())  # said once more below, never logged
-                else:
+                if password not in line:  # it is shown below, and stands in no log
                     log.write(raw)
                     say(f"  {line}")
         if processes.finish(child) != 0:
             raise StartError(f"The demo could not be made: {child.reason()} (see {child.log})")
-        marker.touch()
-        return True
+        self._unfinished.unlink()
+        self._password = password
 
-    def _demo_accounts(self) -> list[str]:
-        said = self._demo_said or [
-            "Their password was printed at the first start; a new one:"
-            " .venv/bin/python manage.py changepassword cfo"
-        ]
-        return [f"Demo accounts: {ACCOUNTS}", *said]
+    def _discard_half_a_demo(self) -> None:
+        """Forget a database whose seeding was interrupted: nobody ever saw a page of it."""
+        if not self._unfinished.exists():
+            return
+        if self.plan.database_url:
+            raise StartError(
+                "the demo in the database of DATABASE_URL was interrupted while it was made:"
+                f" empty that database and remove {self._unfinished}"
+            )
+        postgres.discard(self.plan.data_dir)
+        self._unfinished.unlink()
+
+    def _start_demo(self, processes: Processes) -> None:
+        """Start the demo's own application, an ordinary client of ours, and name its accounts."""
+        folder, address = self.plan.data_dir, self.plan.address
+        arguments = ("--token-file", str(self._token), "--data", str(folder / "demo.json"))
+        self._child(
+            processes, "demo", "-m", "governance.demo.support", "--url", address, *arguments
+        )
+
+    def _announce(self, *, with_demo: bool) -> None:
+        say(f"ready {self.plan.address}")
+        if with_demo:
+            say(f"  Demo accounts: {ACCOUNTS}")
+            if self._password:
+                say(f"  Password of all of them, shown only now: {self._password}")
+            else:
+                say("  Their password was shown at the first start; to set a new one:")
+                say("  .venv/bin/python manage.py changepassword cfo")
+        say(f"  Ctrl-C stops everything. Logs: {self.plan.data_dir / 'logs'}")
 
     def _start_product(self, processes: Processes) -> None:
         """Start worker, beat and web at once, and wait until a page answers."""
