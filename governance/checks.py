@@ -53,7 +53,9 @@ def settings_are_whole(
                 id="countersign.E004",
             )
         )
-    for slug, dotted in settings.EVAL_TARGETS.items():
+    named = [("EVAL_TARGETS", *pair) for pair in settings.EVAL_TARGETS.items()]
+    named += [("EVAL_CASE_SOURCES", *pair) for pair in settings.EVAL_CASE_SOURCES.items()]
+    for setting, slug, dotted in named:
         module, _, _ = dotted.rpartition(".")
         try:
             exists = bool(module) and importlib.util.find_spec(module) is not None
@@ -62,7 +64,7 @@ def settings_are_whole(
         if not exists:
             found.append(
                 Error(
-                    f"EVAL_TARGETS names {dotted!r} for {slug}; there is no such module.",
+                    f"{setting} names {dotted!r} for {slug}; there is no such module.",
                     id="countersign.E005",
                 )
             )

@@ -224,6 +224,16 @@ EVAL_TARGETS = dict(
     if "=" in pair
 )
 
+# Who keeps the texts and labels that recent suites are sampled from: workflow slug -> dotted name
+# of `cases(case_ids)`. Receipts carry no texts.
+EVAL_CASE_SOURCES = dict(
+    pair.split("=", 1)
+    for pair in env_list(
+        "EVAL_CASE_SOURCES", "support-triage=governance.demo.support.target.labelled_cases"
+    )
+    if "=" in pair
+)
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

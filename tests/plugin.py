@@ -21,7 +21,15 @@ _stack = ExitStack()
 def pytest_load_initial_conftests() -> None:
     from governance.embedded.servers import running
 
-    for name in ("PORT", "DEBUG", "HTTPS", "ALLOWED_HOSTS", "EVAL_TARGETS", "PROXIES"):
+    for name in (
+        "PORT",
+        "DEBUG",
+        "HTTPS",
+        "ALLOWED_HOSTS",
+        "EVAL_TARGETS",
+        "EVAL_CASE_SOURCES",
+        "PROXIES",
+    ):
         os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="countersign-tests-"))
     _stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -28,7 +28,7 @@ Source = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
 
 def has_source(workflow: Workflow) -> bool:
     """Whether the settings name a source of case texts for this workflow."""
-    return workflow.slug in _sources()
+    return workflow.slug in settings.EVAL_CASE_SOURCES
 
 
 def sample_recent_suite(
@@ -110,12 +110,8 @@ def _rank(seed: str, case_id: str) -> str:
     return hashlib.sha256(f"{seed}\0{case_id}".encode()).hexdigest()
 
 
-def _sources() -> Mapping[str, str]:
-    return getattr(settings, "EVAL_CASE_SOURCES", {})
-
-
 def _source(workflow: Workflow) -> Source:
-    name = _sources().get(workflow.slug)
+    name = settings.EVAL_CASE_SOURCES.get(workflow.slug)
     if not name:
         raise InvalidInputError(
             f"EVAL_CASE_SOURCES names no source of case texts for {workflow.slug!r}."

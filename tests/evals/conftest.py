@@ -21,6 +21,7 @@ from tests.evals import target
 @pytest.fixture(autouse=True)
 def _target(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.EVAL_TARGETS = {"support-triage": "tests.evals.target.build"}
+    settings.EVAL_CASE_SOURCES = {}
     monkeypatch.setattr(running, "CHUNK_CASES", 7)
     yield
     target.calls.clear()
