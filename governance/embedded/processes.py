@@ -154,6 +154,10 @@ class Processes:
         self._write_book()
         return child
 
+    def any(self) -> bool:
+        """Return whether there is anything to stop."""
+        return bool(self._children)
+
     def crashed(self) -> Child | None:
         """Return a child that has ended, if any."""
         return next((c for c in self._children if c.process.poll() is not None), None)

@@ -109,7 +109,8 @@ class Supervisor:
                 self._wait(processes)
             finally:
                 interruptions.stopping()
-                say("Stopping")
+                if processes.any():
+                    say("Stopping")
                 processes.stop()
                 remove_socket_folder(self.plan.data_dir)
 
