@@ -6,7 +6,7 @@ JSON and shown again from it, word for word, years later. Pure: no Django, no qu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dashboards.charts import DriftPlot, IntervalBar
 from dashboards.sparkline import Sparkline
@@ -215,6 +215,7 @@ class ReviewPage:
     counts: tuple[Count, ...]
     live: tuple[LiveRow, ...]
     money: tuple[MoneyCell, ...]
+    cost_note: str
     kpis: tuple[KpiRow, ...]
     decisions: tuple[DecisionCard, ...]
     exceptions: tuple[ExceptionRow, ...]
@@ -224,5 +225,5 @@ class ReviewPage:
     explorer: tuple[ExplorerChoice, ...]
     data_complete_to: str
     status_rule: str
+    series_label: str = "13 weeks"
     frozen_at: str = ""
-    notices: tuple[str, ...] = field(default=())

@@ -146,13 +146,12 @@ def add_months(first: date, months: int) -> date:
     return date(index // 12, index % 12 + 1, 1)
 
 
-def weeks_until(period: Period, count: int) -> list[date]:
-    """Return the Mondays of the `count` weeks up to the one in which the period ends."""
-    last = period_of(WEEKLY, period.ends_on).starts_on
+def weeks_until(last_day: date, count: int) -> list[date]:
+    """Return the Mondays of the `count` weeks up to the one that `last_day` is in."""
+    last = period_of(WEEKLY, last_day).starts_on
     return [last - timedelta(weeks=back) for back in range(count - 1, -1, -1)]
 
 
-def months_until(period: Period, count: int) -> list[date]:
-    """Return the first days of the `count` months up to the one in which the period ends."""
-    last = period.ends_on.replace(day=1)
-    return [add_months(last, -back) for back in range(count - 1, -1, -1)]
+def months_until(last_day: date, count: int) -> list[date]:
+    """Return the first days of the `count` months up to the one that `last_day` is in."""
+    return [add_months(last_day.replace(day=1), -back) for back in range(count - 1, -1, -1)]

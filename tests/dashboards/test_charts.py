@@ -53,14 +53,17 @@ def test_the_last_point_is_drawn_only_when_the_last_week_was_measured() -> None:
 def test_nothing_measured_draws_nothing() -> None:
     assert draw_sparkline([None, None], target=0.1).path == ""
     empty = drift_of(None, None, None, None, None, None)
-    assert empty.weeks.line == "" and empty.grid == ()
+    assert empty.weeks.line == ""
+    assert empty.grid == ()
 
 
 def test_the_target_is_always_inside_the_picture() -> None:
     spark = draw_sparkline([0.2, 0.3], target=0.9)
-    assert spark.target_y is not None and 0 < spark.target_y < spark.height
+    assert spark.target_y is not None
+    assert 0 < spark.target_y < spark.height
     plot = drift_of(0.2, 0.2, 0.2, 0.2, 0.2, 0.3, target=0.9)
-    assert plot.target_y is not None and PLOT_TOP <= plot.target_y <= PLOT_BOTTOM
+    assert plot.target_y is not None
+    assert PLOT_TOP <= plot.target_y <= PLOT_BOTTOM
 
 
 @given(
@@ -71,7 +74,8 @@ def test_the_target_is_always_inside_the_picture() -> None:
 def test_four_gridlines_always_enclose_the_numbers(low: float, span: float, unit: Unit) -> None:
     lines = gridlines(low, low + span, unit)
     assert len(lines) == 4
-    assert lines[0] <= low + 1e-9 and lines[-1] >= low + span - 1e-6
+    assert lines[0] <= low + 1e-9
+    assert lines[-1] >= low + span - 1e-6
 
 
 def test_gridlines_of_a_duration_are_round_on_a_clock() -> None:
@@ -119,7 +123,8 @@ def test_plotly_finds_every_style_element_it_would_otherwise_create() -> None:
     bundle = Path(found).read_text(encoding="utf-8")
     looked_for = set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', bundle))
     prefixed = re.findall(r'"(plotly\.js-style-)"', bundle)
-    assert prefixed and looked_for
+    assert prefixed
+    assert looked_for
     assert looked_for | {"plotly.js-style-global"} == set(PLOTLY_STYLE_IDS)
 
 

@@ -1,0 +1,280 @@
+"""What a review asks of people: what runs, what waits, what is wrong, what is ticked off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from django.db.models import Count, Window
+from django.urls import reverse
+
+from dashboards.forms import ROLLBACK_REASONS
+from dashboards.gates import gate_rows
+from dashboards.review_page import (
+    Checklist,
+    ChecklistRow,
+    DecisionCard,
+    ExceptionRow,
+    LiveRow,
+)
+from dashboards.tones import RISK, VERDICT, Chip, chip_for
+from governance.people.models import User
+from governance.people.permissions import can
+from governance.releases.diff import compare
+from governance.releases.models import Release
+from governance.reviews.cadence import CHECKLISTS, PERIOD_WORD, Period, Task
+from governance.reviews.models import Review
+from governance.rollouts import rules
+from governance.rollouts.models import Approval, LiveChange, Promotion
+from governance.triage.models import ExceptionCase
+from governance.workflows.models import Workflow
+
+EXCEPTIONS_SHOWN = 5
+GATE_WORD = {"pass": "Gate passes", "fail": "Gate fails"}
+
+
+def live_rows(
+    workflows: Sequence[Workflow], changes: Sequence[LiveChange], user: User, *, acts: bool
+) -> tuple[LiveRow, ...]:
+    """Return what runs in each workflow, who said yes to it, and the way back."""
+    lives = [workflow.live for workflow in workflows if hasattr(workflow, "live")]
+    said = _approvals(live.release_id for live in lives)
+    rows = []
+    for live in lives:
+        workflow, release = live.workflow, live.release
+        change = next(
+            (c for c in changes if c.workflow_id == workflow.pk and c.seq == live.seq), None
+        )
+        back = live.last_known_good
+        may = (
+            acts
+            and back is not None
+            and back.pk != release.pk
+            and can(user, "workflow.roll_back", workflow)
+        )
+        rows.append(
+            LiveRow(
+                workflow=workflow.name,
+                workflow_url=reverse("workflow", args=(workflow.slug,)),
+                release=release.name,
+                release_url=reverse("release", args=(release.pk,)),
+                title=release.title,
+                digest=release.pk,
+                since=f"since {moment(live.decided_at)}",
+                approved_by=_who(said.get(release.pk, []), change),
+                gated=live.gated,
+                back_to=back.name if back is not None else "",
+                rollback_url=reverse("workflow-roll-back", args=(workflow.slug,)) if may else "",
+                seq=live.seq,
+                reasons=ROLLBACK_REASONS,
+            )
+        )
+    return tuple(rows)
+
+
+def _approvals(digests: Iterable[str]) -> dict[str, list[Approval]]:
+    """Return the approvals that made these releases live, by release."""
+    found: dict[str, list[Approval]] = {}
+    rows = Approval.objects.filter(
+        candidate_digest__in=list(digests),
+        decision=Approval.Decision.APPROVED,
+        promotion__changes__isnull=False,
+    )
+    for approval in rows.select_related("approver", "promotion").order_by("decided_at"):
+        if approval.review_round == approval.promotion.review_round:
+            found.setdefault(approval.candidate_digest, []).append(approval)
+    return found
+
+
+def _who(approvals: Sequence[Approval], change: LiveChange | None) -> str:
+    names = list(dict.fromkeys(str(approval.approver) for approval in approvals))
+    word = "Approved by"
+    if approvals and approvals[-1].meaning == Approval.Meaning.ACKNOWLEDGED:
+        word = "Adopted as found, acknowledged by"
+    text = f"{word} {' and '.join(names)}" if names else "Approval not recorded"
+    if change is not None and change.cause == LiveChange.Cause.ROLLBACK:
+        text += f"; rolled back to by {change.actor_label}"
+    return text
+
+
+def decision_cards(user: User, *, acts: bool) -> tuple[DecisionCard, ...]:
+    """Return a card per promotion that waits for its owner, oldest first."""
+    waiting = list(
+        Promotion.objects.visible_to(user)
+        .filter(state=Promotion.State.AWAITING_OWNER)
+        .for_page()
+        .prefetch_related("release__components", "base__components", "approvals")
+        .order_by("requested_at")
+    )
+    return tuple(_card(promotion, user, acts=acts) for promotion in waiting)
+
+
+def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
+    release, base, report = promotion.release, promotion.base, promotion.gate_report
+    difference = compare(base.contents() if base else {}, release.contents())
+    verdict = report.verdict if report else "missing"
+    known = VERDICT.get(verdict, VERDICT["missing"])
+    why_not = _why_not(promotion, user) if acts else "Signed off; decided on its own page."
+    page = reverse("promotion", args=(promotion.pk,))
+    return DecisionCard(
+        key=str(promotion.pk),
+        workflow=promotion.workflow.name,
+        release=release.name,
+        release_url=reverse("release", args=(release.pk,)),
+        base=base.name if base else "",
+        gate=Chip(GATE_WORD.get(verdict, known.word), known.tone, known.icon),
+        risk=RISK[promotion.risk],
+        digest=release.pk,
+        asked=f"Asked by {promotion.requested_by_label} · {moment(promotion.requested_at)}",
+        rationale=promotion.rationale,
+        changes=tuple(difference.sentences),
+        gates=gate_rows(report.content, judged_only=True) if report else (),
+        evidence_url=page,
+        compare_url=reverse("release-compare", args=(base.pk, release.pk)) if base else "",
+        review_round=promotion.review_round,
+        undo=(
+            f"After it is live, two clicks and a reason bring {base.name} back. No approval needed."
+            if base
+            else "Nothing was live before it, so there is nothing to go back to yet."
+        ),
+        approve_url="" if why_not else reverse("promotion-approve", args=(promotion.pk,)),
+        reject_url="" if why_not else reverse("promotion-reject", args=(promotion.pk,)),
+        why_not=why_not,
+    )
+
+
+def _why_not(promotion: Promotion, user: User) -> str:
+    """Say why this person has nothing to decide here; empty when they have."""
+    if not can(user, "promotion.approve", promotion):
+        return "The KPI owner decides."
+    if user.pk in rules.contributors(promotion):
+        return "You helped to make this change, so somebody else decides."
+    if any(
+        approval.approver_id == user.pk and approval.review_round == promotion.review_round
+        for approval in promotion.approvals.all()
+    ):
+        return "You have decided; another approval is needed."
+    return ""
+
+
+def exception_rows(
+    user: User, names: Mapping[str, str], *, acts: bool
+) -> tuple[tuple[ExceptionRow, ...], int]:
+    """Return the five exceptions to look at first, and how many are open in all."""
+    found = list(
+        ExceptionCase.objects.visible_to(user)
+        .open()
+        .ranked()
+        .select_related("workflow", "taken_by")
+        .annotate(in_all=Window(Count("pk")))[:EXCEPTIONS_SHOWN]
+    )
+    total = found[0].in_all if found else 0
+    return tuple(_exception(row, user, names, acts=acts) for row in found), total
+
+
+def _exception(
+    row: ExceptionCase, user: User, names: Mapping[str, str], *, acts: bool
+) -> ExceptionRow:
+    may = acts and can(user, "triage.work", row)
+    release = names.get(row.release_digest, row.release_digest[7:15])
+    subject = f"{row.workflow.name} {release}".strip()
+    parts = [subject]
+    if row.receipt_count:
+        word = "run receipt" if row.receipt_count == 1 else "run receipts"
+        parts.append(f"{row.receipt_count:,} {word}")
+    parts.append(f"since {moment(row.first_at)}")
+
+    def act(name: str) -> str:
+        return reverse(name, args=(row.pk,)) if may else ""
+
+    return ExceptionRow(
+        pk=row.pk,
+        title=row.title,
+        url=f"{reverse('exceptions')}#exception-{row.pk}",
+        severity=chip_for("severity", row.get_severity_display()),
+        detail=" · ".join(parts),
+        taken_by=str(row.taken_by) if row.taken_by else "",
+        take_url=act("exception-take"),
+        resolve_url=act("exception-resolve"),
+        dismiss_url=act("exception-dismiss"),
+    )
+
+
+def checklist(period: Period, review: Review | None, user: User, *, acts: bool) -> Checklist:
+    """Return the checklist with who did what, and whether this person may sign."""
+    items = {item.key: item for item in review.items.all()} if review else {}
+    signed = review is not None and review.signed_off_at is not None
+    may_tick = _remembered(user)
+    rows = []
+    for task in CHECKLISTS[period.kind]:
+        item = items.get(task.key)
+        done = item is not None and item.done_at is not None
+        rows.append(
+            ChecklistRow(
+                key=task.key,
+                label=task.label,
+                url=task.url_name if task.url_name[0] == "#" else reverse(task.url_name),
+                done=done,
+                when=f"{item.done_by}, {moment(item.done_at)}" if item and done else "",
+                note=item.note if item and done else "",
+                tick_url=(
+                    reverse("review-tick", args=(period.kind, period.key))
+                    if acts and not done and not signed and may_tick(task)
+                    else ""
+                ),
+            )
+        )
+    done_count = sum(row.done for row in rows)
+    may_sign = acts and not signed and can(user, "review.sign_off", review)
+    complete = done_count == len(rows)
+    word = PERIOD_WORD[period.kind]
+    hint = f"An executive signs the {word} off. The page then keeps what it shows."
+    if may_sign and not complete:
+        hint = f"Tick everything off first; then you can sign the {word} off."
+    return Checklist(
+        rows=tuple(rows),
+        done=done_count,
+        total=len(rows),
+        percent=round(100 * done_count / len(rows)),
+        signed_off=_signed(review),
+        sign_off_url=(
+            reverse("review-sign-off", args=(period.kind, period.key))
+            if may_sign and complete
+            else ""
+        ),
+        sign_off_hint=hint,
+        sign_off_note=review.sign_off_note if review else "",
+    )
+
+
+def _signed(review: Review | None) -> str:
+    if review is None or review.signed_off_at is None:
+        return ""
+    return f"{review.signed_off_by}, {moment(review.signed_off_at)}"
+
+
+def _remembered(user: User) -> Callable[[Task], bool]:
+    """Ask the rule once per kind of item: it reads what the person owns."""
+    known: dict[tuple[str, ...], bool] = {}
+
+    def may(task: Task) -> bool:
+        if task.whose not in known:
+            known[task.whose] = can(user, "review.tick", task)
+        return known[task.whose]
+
+    return may
+
+
+def moment(at: datetime | None) -> str:
+    """Return a moment as the page prints it; the page says once that times are UTC."""
+    return f"{at:%a} {at.day} {at:%b} {at:%H:%M}" if at else ""
+
+
+def release_names(changes: Iterable[LiveChange], lives: Iterable[Release]) -> dict[str, str]:
+    """Return the short names of the releases at hand, by digest."""
+    found = {release.pk: release.name for release in lives}
+    for change in changes:
+        found[change.to_release_id] = change.to_release.name
+        if change.from_release is not None:
+            found[change.from_release.pk] = change.from_release.name
+    return found

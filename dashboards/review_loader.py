@@ -1,0 +1,250 @@
+"""Reads one review: the rows it may show to this person, in a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django.urls import reverse
+
+from dashboards import review_page as page
+from dashboards.review_decisions import (
+    checklist,
+    decision_cards,
+    exception_rows,
+    live_rows,
+    moment,
+    release_names,
+)
+from dashboards.review_numbers import (
+    Change,
+    Numbers,
+    drift_group,
+    fact,
+    kpi_row,
+    money_strip,
+    series_label,
+)
+from governance.common.time import now
+from governance.kpis.models import Kpi, KpiNote
+from governance.kpis.readings import complete_to
+from governance.kpis.status import RULE
+from governance.people.models import User
+from governance.people.permissions import can
+from governance.reviews.cadence import (
+    KINDS,
+    PERIOD_WORD,
+    WEEKLY,
+    Period,
+    add_months,
+    period_of,
+    weeks_until,
+)
+from governance.reviews.headline import Fact, Move, headline, tone_of
+from governance.reviews.models import Review
+from governance.reviews.services import find_review
+from governance.rollouts.models import LiveChange, PostMortem
+from governance.workflows.models import Workflow
+
+
+def load_review(period: Period, user: User, *, acts: bool = True) -> page.ReviewPage:
+    """Return everything the page shows. `acts` False leaves out what can be done there."""
+    today = now()
+    last_day = min(period.ends_on, today.date())
+    workflows = list(
+        Workflow.objects.visible_to(user).select_related("live__release", "live__last_known_good")
+    )
+    kpis = _kpis(user)
+    changes = _changes(workflows, last_day)
+    names = release_names(changes, [w.live.release for w in workflows if hasattr(w, "live")])
+    numbers = Numbers(period, last_day, kpis, [_mark(change) for change in changes])
+    facts = [fact(numbers, kpi) for kpi in kpis]
+    decisions = decision_cards(user, acts=acts)
+    exceptions, in_all = exception_rows(user, names, acts=acts)
+    overdue = PostMortem.objects.visible_to(user).unfinished().filter(due_at__lt=today).count()
+    # Notes on the checklist speak of workflows: whoever sees none of them does not see it either.
+    sees_something = user.reads_everything or bool(workflows)
+    review = find_review(period.kind, period.key) if sees_something else None
+    waiting = len(decisions) + in_all + overdue
+    word = PERIOD_WORD[period.kind]
+    return page.ReviewPage(
+        period=_period(period, today.date()),
+        workflows=", ".join(workflow.name for workflow in workflows),
+        tone=tone_of(facts),
+        headline=tuple(
+            page.Part(said.text, said.strong)
+            for said in headline(
+                facts, _moves(changes, workflows, period), waiting=waiting, period_word=word
+            )
+        ),
+        counts=_counts(len(decisions), in_all, overdue),
+        live=live_rows(workflows, changes, user, acts=acts),
+        money=money_strip(numbers, workflows),
+        cost_note=" ".join(dict.fromkeys(w.cost_note for w in workflows if w.cost_note)),
+        kpis=_kpi_rows(numbers, facts, user, acts=acts and not _is_signed(review)),
+        decisions=decisions,
+        exceptions=exceptions,
+        exceptions_total=in_all,
+        checklist=checklist(period, review, user, acts=acts),
+        drift=tuple(group for workflow in workflows if (group := drift_group(numbers, workflow))),
+        explorer=_explorer(kpis) if acts else (),
+        data_complete_to="",
+        status_rule=RULE,
+        series_label=series_label(period.kind),
+    )
+
+
+def frozen(period: Period, user: User) -> dict[str, Any]:
+    """Return what the page shows now as plain data, without anything that could be pressed."""
+    shown = asdict(load_review(period, user, acts=False))
+    newest = complete_to([workflow.pk for workflow in Workflow.objects.visible_to(user)])
+    shown["data_complete_to"] = f"{moment(newest)} UTC" if newest else ""
+    return shown
+
+
+def signed_page(review: Review, period: Period, user: User) -> dict[str, Any] | None:
+    """Return the page as it was at sign-off; None for one that kept nothing."""
+    if not review.frozen:
+        return None
+    signed = asdict(checklist(period, review, user, acts=False))
+    return {
+        **review.frozen,
+        "period": asdict(_period(period, now().date())),
+        "checklist": signed,
+        "frozen_at": signed["signed_off"],
+    }
+
+
+def _kpis(user: User) -> list[Kpi]:
+    """Business KPIs first, in the owner's order."""
+    rows = Kpi.objects.visible_to(user).select_related("owner", "workflow")
+    return list(rows.order_by("-is_business", "workflow__name", "position", "name"))
+
+
+def _changes(workflows: Sequence[Workflow], last_day: date) -> list[LiveChange]:
+    """Return the live changes that charts mark, and those that made live what is live now."""
+    first = add_months(last_day.replace(day=1), -11)
+    until = datetime.combine(last_day + timedelta(days=1), time(), UTC)
+    rows = LiveChange.objects.filter(
+        workflow__in=[workflow.pk for workflow in workflows],
+        changed_at__gte=datetime.combine(first, time(), UTC),
+        changed_at__lt=until,
+    )
+    return list(rows.select_related("to_release", "from_release").order_by("changed_at", "seq"))
+
+
+def _mark(change: LiveChange) -> Change:
+    return Change(change.workflow_id, change.changed_at, change.to_release.name)
+
+
+def _moves(
+    changes: Sequence[LiveChange], workflows: Sequence[Workflow], period: Period
+) -> list[Move]:
+    """Return the changes that the headline may name: of thirteen weeks."""
+    first = weeks_until(period.ends_on, 13)[0]
+    names = {workflow.pk: workflow.name for workflow in workflows}
+    return [
+        Move(
+            workflow_id=change.workflow_id,
+            workflow=names[change.workflow_id],
+            release=change.to_release.name,
+            at=change.changed_at,
+            rolled_back_from=(
+                change.from_release.name
+                if change.cause == LiveChange.Cause.ROLLBACK and change.from_release
+                else ""
+            ),
+            in_period=period.includes(change.changed_at.date()),
+        )
+        for change in changes
+        if first <= change.changed_at.date() <= period.ends_on
+    ]
+
+
+def _kpi_rows(
+    numbers: Numbers, facts: Sequence[Fact], user: User, *, acts: bool
+) -> tuple[page.KpiRow, ...]:
+    monday = period_of(WEEKLY, numbers.last_day).starts_on
+    notes = dict(
+        KpiNote.objects.filter(kpi__in=numbers.kpis, week_start=monday).values_list(
+            "kpi_id", "text"
+        )
+    )
+    several = len({kpi.workflow_id for kpi in numbers.kpis}) > 1
+    return tuple(
+        kpi_row(
+            numbers,
+            kpi,
+            note=notes.get(kpi.pk, ""),
+            note_url=(
+                reverse("kpi-note", args=(kpi.pk,))
+                if acts and numbers.period.kind == WEEKLY and can(user, "kpi.note", kpi)
+                else ""
+            ),
+            several=several,
+        )
+        for kpi in numbers.kpis
+    )
+
+
+def _counts(decisions: int, exceptions: int, overdue: int) -> tuple[page.Count, ...]:
+    def words(number: int, one: str, many: str) -> str:
+        return one if number == 1 else many
+
+    return (
+        page.Count(decisions, words(decisions, "decision", "decisions"), "#decide"),
+        page.Count(exceptions, words(exceptions, "exception", "exceptions"), "#exceptions"),
+        page.Count(
+            overdue,
+            words(overdue, "post-mortem overdue", "post-mortems overdue"),
+            reverse("post-mortems"),
+            due=overdue > 0,
+        ),
+    )
+
+
+def _period(period: Period, today: date) -> page.Period:
+    def url(other: Period) -> str:
+        return reverse("review", args=(other.kind, other.key))
+
+    return page.Period(
+        kind=period.kind,
+        kind_word=PERIOD_WORD[period.kind],
+        key=period.key,
+        title=period.title,
+        short=period.short,
+        span=period.span,
+        previous_url=url(period.previous()),
+        next_url=url(period.next()) if period.next().starts_on <= today else "",
+        current=period.includes(today),
+    )
+
+
+def _explorer(kpis: Sequence[Kpi]) -> tuple[page.ExplorerChoice, ...]:
+    several = len({kpi.workflow_id for kpi in kpis}) > 1
+    return tuple(
+        page.ExplorerChoice(
+            f"{kpi.name}, {kpi.workflow.name}" if several else kpi.name,
+            reverse("explorer-data", args=(kpi.pk,)),
+        )
+        for kpi in kpis
+    )
+
+
+def _is_signed(review: Review | None) -> bool:
+    return review is not None and review.signed_off_at is not None
+
+
+def cadences(period: Period, today: date) -> list[dict[str, str]]:
+    """Return the three tabs: the week, month and quarter that this period ends in."""
+    day = min(period.ends_on, today)
+    return [
+        {
+            "kind": kind,
+            "label": kind.capitalize(),
+            "url": reverse("review", args=(kind, period_of(kind, day).key)),
+        }
+        for kind in KINDS
+    ]
