@@ -169,7 +169,7 @@ def _judge_guardrail(row: GateRow, entry: Comparison, tested: Tested) -> GateRow
         return row.says(
             WORSE, Outcome.FAIL,
             f"a {harm} beyond the margin of {entry.points:g} points is shown "
-            f"({row.broken} cases broken, {row.mended} mended).",
+            f"({row.broken} cases got worse, {row.mended} better).",
         )  # fmt: skip
     needed = tested.cases_needed(0.0, -margin)
     if needed is None or needed <= row.total:
