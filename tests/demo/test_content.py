@@ -141,7 +141,9 @@ def test_other_peoples_messages_take_the_place_of_ours(
     if not BANKING.is_file():
         pytest.skip("The banking77 messages are not beside the project.")
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert libraries.chosen_library() is LIBRARY
     library = libraries.import_messages(BANKING)
+    libraries.choose(library)
     assert libraries.chosen_library() is library
     assert len(library.labels) == 77
     assert "compromised_card" in library.sensitive_labels

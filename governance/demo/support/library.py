@@ -26,7 +26,8 @@ SENSITIVE_WORDS = (
     "complaint", "injury", "bereavement", "deceased",
 )  # fmt: skip
 
-CHOICE = "chosen.json"
+CHOICE = "demo.json"  # in the data folder: which messages the demo uses
+IMPORTED = "demo-messages"  # the folder beside it
 CORPUS_PERCENT = 55  # of the ordinary messages; the others are live mail and eval cases
 
 
@@ -146,30 +147,36 @@ def write_messages(messages: Iterable[Message], path: Path) -> None:
         writer.writerows((m.id, m.text, m.label, m.kind, m.language) for m in messages)
 
 
-def imported_folder() -> Path:
-    """Where message files from outside are kept, beside the other data of this installation."""
+def data_folder() -> Path:
+    """The folder of this installation's data."""
     home = os.environ.get("DATA_DIR") or Path(__file__).resolve().parents[3] / ".data"
-    return Path(home).absolute() / "demo"
+    return Path(home).absolute()
 
 
 def chosen_library() -> Library:
     """Return the messages that this installation's demo was seeded with."""
-    note = imported_folder() / CHOICE
+    note = data_folder() / CHOICE
     if not note.is_file():
         return open_library()
     return open_library(str(json.loads(note.read_text(encoding="utf-8"))["messages"]))
 
 
 def import_messages(path: Path) -> Library:
-    """Keep a message file from outside with this installation and make the demo use it."""
+    """Keep a message file from outside beside the other data of this installation."""
     library = read_messages(path)
-    folder = imported_folder()
+    folder = data_folder() / IMPORTED
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     told_apart = hashlib.sha256("".join(m.sha256 + m.label for m in library.messages).encode())
     name = f"messages-{told_apart.hexdigest()[:12]}.csv"
     write_messages(library.messages, folder / name)
-    (folder / CHOICE).write_text(json.dumps({"messages": name}), encoding="utf-8")
     return open_library(name)
+
+
+def choose(library: Library) -> None:
+    """Note which messages the demo uses, for the evals and for the demo's own application."""
+    note = data_folder() / CHOICE
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note.write_text(json.dumps({"messages": library.name}) + "\n", encoding="utf-8")
 
 
 @cache
@@ -185,7 +192,7 @@ def open_library(name: str = BUNDLED.name) -> Library:
     """
     if not re.fullmatch(r"[\w.-]{1,100}", name):
         raise LibraryError(f"{name[:60]!r} is not the name of a message file.")
-    path = BUNDLED if name == BUNDLED.name else imported_folder() / name
+    path = BUNDLED if name == BUNDLED.name else data_folder() / IMPORTED / name
     if not path.is_file():
         raise LibraryError(f"The messages {name} are not on this machine.")
     return _read_once(path, path.stat().st_mtime_ns)
