@@ -176,7 +176,8 @@ def _close_failed(run: EvalRun, error: str) -> None:
 
 def _wake(run: EvalRun) -> None:
     """A promotion may be waiting for this run; the rollouts package knows."""
-    enqueue("rollouts.gate", f"run {run.pk}", {"run": run.pk})
+    facts = {"run": run.pk, "workflow": run.suite.workflow.slug}
+    enqueue("rollouts.gate", f"run {run.pk}", facts)
 
 
 def _alarm(run: EvalRun, sentence: str) -> None:

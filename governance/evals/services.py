@@ -288,7 +288,8 @@ def request_run(
                 "eval_run.requested", run, actor=actor, workflow=suite.workflow.slug,
                 release=release.digest, suite=suite.digest, evaluator=evaluator, purpose=purpose,
             )  # fmt: skip
-            enqueue("evals.run", f"run {run.pk}", {"run": run.pk})
+            facts = {"run": run.pk, "workflow": suite.workflow.slug}
+            enqueue("evals.run", f"run {run.pk}", facts)
     return run
 
 

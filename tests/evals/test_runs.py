@@ -50,7 +50,7 @@ def test_a_run_scores_every_case_and_wakes_the_gate(
     assert run.summary["correct"] == {"n": 60, "sum": 30}
     assert run.summary["escalated"] == {"n": 60, "sum": 12}
     assert run.summary["silent_error"] == {"n": 60, "sum": 24}
-    assert Job.objects.get(kind="rollouts.gate").payload == {"run": run.pk}
+    assert Job.objects.get(kind="rollouts.gate").payload["run"] == run.pk
     assert not Job.objects.filter(kind="triage.eval_failed").exists()
     assert set(AuditEvent.objects.values_list("verb", flat=True)) >= {
         "suite.frozen", "eval_run.requested", "eval_run.finished",
