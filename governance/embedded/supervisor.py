@@ -8,6 +8,7 @@ import http.client
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,11 +20,13 @@ from urllib.parse import urlsplit
 
 from governance.embedded import postgres, reachable
 from governance.embedded.interruptions import Interruptions
+from governance.embedded.postgres_home import LIBRARY
 from governance.embedded.processes import Child, Processes, StartError
 from governance.embedded.servers import Servers, hold, start_private
 from governance.embedded.sockets import remove_socket_folder
 
 READY_SECONDS = 90
+FULL_BYTES = 20_000_000
 WEB_WORKERS = 2
 WEB_THREADS = 4  # each of them holds one database connection
 ACCOUNTS = (
@@ -91,7 +94,11 @@ class Supervisor:
                 say("Stopped. The data is kept.")
                 return 0
             except StartError as error:
-                print(f"Countersign: {error}", file=sys.stderr, flush=True)
+                print(
+                    f"Countersign: {_full_disk(self.plan.data_dir)}{error}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 return 2
             except OSError as error:
                 # Only what a person can act on; anything else is our mistake, and shows itself.
@@ -314,6 +321,12 @@ def _get(plan: Plan, path: str) -> tuple[int, str]:
         return response.status, response.headers.get("Location", "")
     finally:
         connection.close()
+
+
+def _full_disk(folder: Path) -> str:
+    """Name the cause behind whatever went wrong first, when it is a full disk."""
+    full = [f for f in (folder, LIBRARY) if f.is_dir() and shutil.disk_usage(f).free < FULL_BYTES]
+    return f"the disk that holds {full[0]} is full; " if full else ""
 
 
 def _disk_sentence(error: OSError) -> str:
