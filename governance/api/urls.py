@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from governance.api import health, ofrep
+from governance.api import health, ofrep, otlp, receipts
 from governance.api.releases import api
 
 urlpatterns = [
@@ -10,5 +10,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("ofrep/v1/evaluate/flags", ofrep.evaluate_all),
     path("ofrep/v1/evaluate/flags/<str:key>", ofrep.evaluate),
+    path("v1/traces", otlp.traces),
+    path("api/v1/receipts", receipts.receipts),
     path("api/v1/", api.urls),
 ]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -30,7 +30,9 @@ COLUMNS = (
 )  # fmt: skip
 NAMES = ", ".join(name for name, _ in COLUMNS)
 RECORD = ", ".join(f"{name} {kind}" for name, kind in COLUMNS)
-KEPT = ("day", "run_id", "workflow_id", "started_at", "received_at", "token_id")
+KEPT = ("day", "run_id", "received_at")
+# Marks the body of a receipt made of spans: only these are ever corrected.
+MADE_OF_SPANS = "spans:"
 
 # Only names from the tuple above are put into these statements; values are parameters.
 INSERT = f"""
@@ -136,10 +138,16 @@ def stored_bodies(keys: Iterable[tuple[str, date]]) -> dict[tuple[str, date], st
         return {(run_id, day): body for run_id, day, body in cursor.fetchall()}
 
 
-def stored_traces(
-    trace_ids: Sequence[str], first: date, last: date
-) -> dict[str, tuple[date, str, Counted]]:
-    """Return and lock the receipts of these traces: day, body hash and what the roll-ups counted.
+class Known(NamedTuple):
+    """A stored receipt that was made of spans, and what the roll-ups counted of it."""
+
+    day: date
+    body_sha256: str
+    counted: Counted
+
+
+def stored_traces(trace_ids: Sequence[str], first: date, last: date) -> dict[str, Known]:
+    """Return and lock the receipts that were made of these traces, by trace id.
 
     A trace may have begun on the day before or go on into the next one.
     """
@@ -147,12 +155,15 @@ def stored_traces(
         cursor.execute(
             "SELECT run_id, day, body_sha256, workflow_id, started_at, release_digest, segment,"
             " cost, duration_ms, escalated, quality, error, measures::text"
-            " FROM governance_receipt WHERE run_id = ANY(%s) AND trace_id = run_id"
-            " AND day BETWEEN %s AND %s ORDER BY run_id, day FOR UPDATE",
-            [list(trace_ids), first - timedelta(days=1), last + timedelta(days=1)],
-        )
+            " FROM governance_receipt WHERE run_id = ANY(%s) AND day BETWEEN %s AND %s"
+            " AND starts_with(body_sha256, %s) ORDER BY run_id, day FOR UPDATE",
+            [
+                list(trace_ids), first - timedelta(days=1), last + timedelta(days=1),
+                MADE_OF_SPANS,
+            ],
+        )  # fmt: skip
         return {
-            run_id: (
+            run_id: Known(
                 day,
                 body,
                 Counted(

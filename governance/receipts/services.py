@@ -74,7 +74,7 @@ def store(
     if not fits:
         return result
     ensure_partitions({draft.day for _, draft in fits})
-    return _with_partitions(
+    return with_partitions(
         lambda: _store(fits, token, result, triage), {draft.day for _, draft in fits}
     )
 
@@ -163,7 +163,6 @@ def prepare(
     drafts: Sequence[ReceiptDraft],
     token: ApiToken | None,
     received_at: datetime,
-    days: Sequence[date] | None = None,
 ) -> list[Row]:
     """Decide the standing of each checked draft. Two queries, however many drafts."""
     workflow_ids = dict(
@@ -175,7 +174,7 @@ def prepare(
     return [
         Row(
             draft=draft,
-            day=draft.day if days is None else days[position],
+            day=draft.day,
             workflow_id=workflow_ids[draft.workflow],
             standing=_standing(
                 draft, windows.get((workflow_ids[draft.workflow], draft.release), ())
@@ -184,7 +183,7 @@ def prepare(
             received_at=received_at,
             token_id=token.pk if token is not None else None,
         )
-        for position, draft in enumerate(drafts)
+        for draft in drafts
     ]
 
 
@@ -231,7 +230,7 @@ def wake_triage(stored: Iterable[Row]) -> None:
         )
 
 
-def _with_partitions(write: Callable[[], T], days: set[date]) -> T:
+def with_partitions(write: Callable[[], T], days: set[date]) -> T:
     """Write once more when an operator dropped a partition that this process remembered."""
     try:
         with transaction.atomic():
