@@ -124,7 +124,7 @@ class Score(models.Model):
 
 
 class GatePolicy(models.Model):
-    """What a candidate must show. Versioned and digested; a change is confirmed by a second person."""
+    """What a candidate must show. Versioned and digested; a change needs a second person."""
 
     workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="gate_policies")
     version = models.PositiveIntegerField()
@@ -159,7 +159,7 @@ class GateReport(models.Model):
     """The verdict of a gate policy over eval runs, by digest (trigger: immutable)."""
 
     class Verdict(models.TextChoices):
-        PASS = "pass", "Pass"  # noqa: S105 - a verdict
+        PASS = "pass", "Pass"
         FAIL = "fail", "Fail"
         NOT_ENOUGH_EVIDENCE = "not_enough_evidence", "Not enough evidence"
 

@@ -30,7 +30,7 @@ def test_events_link_to_the_one_before_and_refuse_every_change() -> None:
         with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statement)
         # Even the owner of the schema meets the trigger.
+        as_owner = f"SET LOCAL ROLE cs_owner; {statement}"
         with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL ROLE cs_owner")
-            cursor.execute(statement)
+            cursor.execute(as_owner)
     assert AuditEvent.objects.count() == 2
