@@ -255,12 +255,13 @@ def _signed(review: Review | None) -> str:
 
 def _remembered(user: User) -> Callable[[Task], bool]:
     """Ask the rule once per kind of item: it reads what the person owns."""
-    known: dict[tuple[str, ...], bool] = {}
+    known: dict[frozenset[str], bool] = {}
 
     def may(task: Task) -> bool:
-        if task.whose not in known:
-            known[task.whose] = can(user, "review.tick", task)
-        return known[task.whose]
+        whose = frozenset(task.whose)
+        if whose not in known:
+            known[whose] = can(user, "review.tick", task)
+        return known[whose]
 
     return may
 

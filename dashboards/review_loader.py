@@ -44,14 +44,14 @@ from governance.reviews.cadence import (
 )
 from governance.reviews.headline import Fact, Move, headline, tone_of
 from governance.reviews.models import Review
-from governance.reviews.services import find_review
 from governance.rollouts.models import LiveChange, PostMortem
 from governance.workflows.models import Workflow
 
 
-def load_review(period: Period, user: User, *, acts: bool = True) -> page.ReviewPage:
+def load_review(
+    period: Period, user: User, review: Review | None, *, today: datetime, acts: bool = True
+) -> page.ReviewPage:
     """Return everything the page shows. `acts` False leaves out what can be done there."""
-    today = now()
     last_day = min(period.ends_on, today.date())
     workflows = list(
         Workflow.objects.visible_to(user).select_related("live__release", "live__last_known_good")
@@ -64,9 +64,8 @@ def load_review(period: Period, user: User, *, acts: bool = True) -> page.Review
     decisions = decision_cards(user, acts=acts)
     exceptions, in_all = exception_rows(user, names, acts=acts)
     overdue = PostMortem.objects.visible_to(user).unfinished().filter(due_at__lt=today).count()
-    # Notes on the checklist speak of workflows: whoever sees none of them does not see it either.
-    sees_something = user.reads_everything or bool(workflows)
-    review = find_review(period.kind, period.key) if sees_something else None
+    if not (user.reads_everything or workflows):
+        review = None  # notes speak of workflows: who sees none of them does not read those either
     waiting = len(decisions) + in_all + overdue
     word = PERIOD_WORD[period.kind]
     return page.ReviewPage(
@@ -96,22 +95,24 @@ def load_review(period: Period, user: User, *, acts: bool = True) -> page.Review
     )
 
 
-def frozen(period: Period, user: User) -> dict[str, Any]:
+def frozen(period: Period, user: User, review: Review) -> dict[str, Any]:
     """Return what the page shows now as plain data, without anything that could be pressed."""
-    shown = asdict(load_review(period, user, acts=False))
+    shown = asdict(load_review(period, user, review, today=now(), acts=False))
     newest = complete_to([workflow.pk for workflow in Workflow.objects.visible_to(user)])
     shown["data_complete_to"] = f"{moment(newest)} UTC" if newest else ""
     return shown
 
 
-def signed_page(review: Review, period: Period, user: User) -> dict[str, Any] | None:
+def signed_page(
+    review: Review, period: Period, user: User, *, today: date
+) -> dict[str, Any] | None:
     """Return the page as it was at sign-off; None for one that kept nothing."""
     if not review.frozen:
         return None
     signed = asdict(checklist(period, review, user, acts=False))
     return {
         **review.frozen,
-        "period": asdict(_period(period, now().date())),
+        "period": asdict(_period(period, today)),
         "checklist": signed,
         "frozen_at": signed["signed_off"],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django import forms
 from django.contrib import messages
@@ -18,7 +18,7 @@ from dashboards.http import UserRequest
 from dashboards.numbers import Unit
 from dashboards.review_loader import cadences, frozen, load_review, signed_page
 from governance.common.errors import GovernanceError
-from governance.common.time import today
+from governance.common.time import now, today
 from governance.kpis import services as kpis
 from governance.kpis.models import Kpi
 from governance.kpis.readings import daily
@@ -53,27 +53,28 @@ class KpiNoteForm(forms.Form):
 @login_required
 def home(request: UserRequest) -> HttpResponse:
     """The current week."""
-    return _page(request, period_of(WEEKLY, today()))
+    moment = now()
+    return _page(request, period_of(WEEKLY, moment.date()), moment)
 
 
 @require_GET
 @login_required
 def review(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """One week, month or quarter; a permalink."""
-    return _page(request, _period(kind, key))
+    moment = now()
+    return _page(request, _period(kind, key, moment), moment)
 
 
 def _page(
-    request: UserRequest, period: Period, *, error: str = "", status: int = 200
+    request: UserRequest, period: Period, moment: datetime, *, error: str = "", status: int = 200
 ) -> HttpResponse:
-    found = services.find_review(period.kind, period.key)
-    shown = None
-    if found is not None and found.signed_off_at is not None:
-        # What was frozen is the whole organisation's page: only who reads everything sees it.
-        shown = signed_page(found, period, request.user) if request.user.reads_everything else None
+    found, user, shown = services.find_review(period.kind, period.key), request.user, None
+    if found is not None and found.signed_off_at is not None and user.reads_everything:
+        # Frozen is what the signer saw, the whole organisation: owners of a part read theirs anew.
+        shown = signed_page(found, period, user, today=moment.date())
     context = {
-        "page": shown or load_review(period, request.user),
-        "cadences": cadences(period, today()),
+        "page": shown or load_review(period, user, found, today=moment),
+        "cadences": cadences(period, moment.date()),
         "error": error,
     }
     return render(request, TEMPLATE, context, status=status)
@@ -83,17 +84,18 @@ def _page(
 @login_required
 def tick(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """Tick an item off with what was found."""
-    period = _period(kind, key)
+    moment = now()
+    period = _period(kind, key, moment)
     form = TickForm(request.POST)
     if not form.is_valid():
-        return _page(request, period, error=first_error(form), status=422)
+        return _page(request, period, moment, error=first_error(form), status=422)
     try:
         found = services.open_review(kind, period.key)
         services.tick(
             found, form.cleaned_data["key"], actor=request.user, note=form.cleaned_data["note"]
         )
     except GovernanceError as refusal:
-        return _page(request, period, error=str(refusal), status=refusal.status)
+        return _page(request, period, moment, error=str(refusal), status=refusal.status)
     return _back(period, "checklist")
 
 
@@ -101,20 +103,21 @@ def tick(request: UserRequest, kind: str, key: str) -> HttpResponse:
 @login_required
 def sign_off(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """Sign the review off; from then on the page keeps what it shows now."""
-    period = _period(kind, key)
+    moment = now()
+    period = _period(kind, key, moment)
     form = NoteForm(request.POST)
     if not form.is_valid():
-        return _page(request, period, error=first_error(form), status=422)
+        return _page(request, period, moment, error=first_error(form), status=422)
     try:
         found = services.open_review(kind, period.key)
         services.sign_off(
             found,
             actor=request.user,
             note=form.cleaned_data["note"],
-            frozen=frozen(period, request.user),
+            frozen=frozen(period, request.user, found),
         )
     except GovernanceError as refusal:
-        return _page(request, period, error=str(refusal), status=refusal.status)
+        return _page(request, period, moment, error=str(refusal), status=refusal.status)
     messages.success(request, f"{period.title} is signed off.")
     return _back(period, "checklist")
 
@@ -125,13 +128,14 @@ def write_note(request: UserRequest, pk: int) -> HttpResponse:
     """Keep what a KPI's owner says about a week."""
     kpi = get_object_or_404(Kpi.objects.visible_to(request.user), pk=pk)
     form = KpiNoteForm(request.POST)
-    period = _period(WEEKLY, request.POST.get("period", ""))
+    moment = now()
+    period = _period(WEEKLY, request.POST.get("period", ""), moment)
     if not form.is_valid():
-        return _page(request, period, error=first_error(form), status=422)
+        return _page(request, period, moment, error=first_error(form), status=422)
     try:
         kpis.write_note(kpi.pk, period.starts_on, form.cleaned_data["text"], actor=request.user)
     except GovernanceError as refusal:
-        return _page(request, period, error=str(refusal), status=refusal.status)
+        return _page(request, period, moment, error=str(refusal), status=refusal.status)
     return _back(period, f"kpi-{kpi.pk}")
 
 
@@ -169,12 +173,12 @@ def _releases(kpi: Kpi, first: date) -> list[tuple[date, str]]:
     return [(row.changed_at.date(), row.to_release.name) for row in rows]
 
 
-def _period(kind: str, key: str) -> Period:
+def _period(kind: str, key: str, moment: datetime) -> Period:
     try:
         period = parse_period(kind, key)
     except ValueError as problem:
         raise Http404(str(problem)) from problem
-    if period.starts_on > today():
+    if period.starts_on > moment.date():
         raise Http404("That period has not begun.")
     return period
 

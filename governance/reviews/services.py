@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Prefetch
+
 from governance import audit
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now, today
@@ -44,7 +46,9 @@ def find_review(kind: str, key: str) -> Review | None:
     """Return the review of a period if anybody has worked on it yet."""
     return (
         Review.objects.select_related("signed_off_by")
-        .prefetch_related("items__done_by")
+        .prefetch_related(
+            Prefetch("items", queryset=ChecklistItem.objects.select_related("done_by"))
+        )
         .filter(kind=kind, period=key)
         .first()
     )
