@@ -76,7 +76,7 @@ def _create_kpis(workflow: Workflow, owner: User) -> None:
     )  # fmt: skip
     create_kpi(
         workflow, "first-response", "Time to first response", owner=owner, actor=owner,
-        measure="first_response_s", unit=Kpi.Unit.SECONDS, target=5 * 3600.0, limit=7 * 3600.0,
+        measure="first_response_s", unit=Kpi.Unit.SECONDS, target=6 * 3600.0, limit=8 * 3600.0,
         position=0,
     )  # fmt: skip
     create_kpi(
@@ -86,7 +86,7 @@ def _create_kpis(workflow: Workflow, owner: User) -> None:
     )  # fmt: skip
     create_kpi(
         workflow, "cost-per-run", "Cost per run", owner=owner, actor=owner,
-        measure="cost", unit=Kpi.Unit.MONEY, target=2.60, limit=3.20,
+        measure="cost", unit=Kpi.Unit.MONEY, target=3.00, limit=3.40,
         is_business=False, position=3,
     )  # fmt: skip
     create_kpi(

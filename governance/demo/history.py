@@ -24,7 +24,7 @@ from governance.releases.services import register_release
 from governance.rollouts import services as rollouts
 from governance.rollouts.models import PostMortem, Promotion
 
-DAYS = 84
+WEEKS = 12  # and the days of this week so far
 Say = Callable[[str], None]
 
 
@@ -64,7 +64,7 @@ class _Story:
         self._say = say
         self._end = true_now()
         midnight = self._end.replace(hour=0, minute=0, second=0, microsecond=0)
-        self._start = midnight - timedelta(days=DAYS)
+        self._start = midnight - timedelta(weeks=WEEKS, days=midnight.weekday())
         self._mail = Mail(self._start + timedelta(hours=8), self._end, library)
         self._runs = PastRuns()
         self._cast: Cast
@@ -92,7 +92,7 @@ class _Story:
         self._refused()
         self._waiting()
         self._run_mail(self._end)
-        open_questions(self._cast, self._runs, self._mail, self._release, self._end)
+        open_questions(self._cast, self._runs, self._library, self._release, self._end)
         return self._runs
 
     def _begin(self) -> None:
@@ -281,12 +281,8 @@ class _Story:
 
     def _at(self, workday: int, hour: int, minute: int = 0) -> datetime:
         """Return a moment on the story's n-th working day, counted from 0."""
-        day = self._start
-        while day.weekday() >= 5:
-            day += timedelta(days=1)
-        weeks, rest = divmod(workday + day.weekday(), 5)
-        day += timedelta(days=7 * weeks + rest - day.weekday())
-        return day + timedelta(hours=hour, minutes=minute)
+        weeks, days = divmod(workday, 5)
+        return self._start + timedelta(weeks=weeks, days=days, hours=hour, minutes=minute)
 
     def _last_workday(self) -> datetime:
         moment = self._end - timedelta(hours=16)

@@ -31,7 +31,6 @@ class Mail:
     def __init__(self, start: datetime, end: datetime, library: Library) -> None:
         self._arrivals = dated_messages(start, end, seed=SEED, library=library)
         self._waiting: Arrival | None = None
-        self._last: list[Arrival] = []
 
     def until(self, moment: datetime) -> list[Arrival]:
         """Return what arrived since the last time, before `moment`."""
@@ -44,13 +43,7 @@ class Mail:
                 self._waiting = arrival
                 break
             found.append(arrival)
-        self._last = found or self._last
         return found
-
-    @property
-    def latest(self) -> Sequence[Arrival]:
-        """What was handed out last."""
-        return self._last
 
 
 class PastRuns:
@@ -89,9 +82,10 @@ class PastRuns:
         if not missing:
             return
         components = {slot: found for slot, found in release.contents().items() if found}
-        decisions = router_for(components).decide_all(list(missing.values()))
-        for message_id, decision in zip(missing, decisions, strict=True):
-            self._decisions[release.pk, message_id] = decision
+        router = router_for(components)
+        for message_id, text in missing.items():
+            # One by one, as the application does it: a batch would be faster than life.
+            self._decisions[release.pk, message_id] = router.decide(text)
 
     def _draft(
         self,
