@@ -47,7 +47,7 @@ def _remove_the_database(data_dir: Path) -> object:
 
 def query(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement)  # type: ignore[arg-type]
+        cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -93,7 +93,7 @@ def test_a_second_start_keeps_the_data_and_no_folder_of_others_changes(data_dir:
 def test_a_login_is_worth_what_its_password_is(data_dir: Path) -> None:
     with running(data_dir) as servers:
         sockets = [
-            Path(psycopg.conninfo.conninfo_to_dict(servers.database_url)["host"]),
+            Path(str(psycopg.conninfo.conninfo_to_dict(servers.database_url)["host"])),
             Path(servers.redis_url.removeprefix("redis+socket://")).parent,
         ]
         assert [mode(folder) for folder in sockets] == [0o700, 0o700]
