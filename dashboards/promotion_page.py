@@ -126,9 +126,9 @@ def _runs(promotion: Promotion) -> list[EvalRun]:
     suites = [suite.pk for suite in evals.evidence_suites(promotion.workflow).values()]
     sides = [key for key in (promotion.release_id, promotion.base_id) if key is not None]
     newest = EvalRun.objects.filter(suite__in=suites, release__in=sides)
-    newest = newest.order_by("suite__kind", "release", "-requested_at", "-pk")
+    newest = newest.order_by("suite__kind", "release_id", "-requested_at", "-pk")
     return list(
-        newest.distinct("suite__kind", "release").select_related("suite", "release__workflow")
+        newest.distinct("suite__kind", "release_id").select_related("suite", "release__workflow")
     )
 
 

@@ -30,6 +30,7 @@ class Move:
     seq: int
     at: datetime
     word: str
+    deed: str
     tone: str
     to: Release
     before: Release | None
@@ -83,17 +84,27 @@ def _move(change: LiveChange) -> Move:
         why = " · ".join(approval.reason for approval in said)
     tone = {"rollback": "bad", "promotion": "good"}.get(change.cause, "accent")
     word = {"rollback": "Rolled back to", "promotion": "Promoted", "adopt": "Adopted as found:"}
+    deed = {"rollback": "Rolled back", "promotion": "Approved", "adopt": "Adopted"}
     return Move(
-        change.seq, change.changed_at, word[change.cause], tone, change.to_release,
+        change.seq, change.changed_at, word[change.cause], deed[change.cause], tone,
+        change.to_release,
         change.from_release, who, why, change.promotion_id, post_mortem_id,
     )  # fmt: skip
 
 
-def approved_by(changes: list[Move], live: LiveRelease | None) -> Move | None:
-    """The move that made what runs now live, in the history that is loaded already."""
+def moved_by(changes: list[Move], live: LiveRelease | None) -> list[Move]:
+    """Who let what runs now run: its approval, and the rollback to it where there was one."""
     if live is None:
-        return None
-    return next((move for move in changes if move.seq == live.seq), None)
+        return []
+    found = [move for move in changes if move.seq == live.seq]
+    if any(move.promotion_id is None for move in found):
+        earned = (
+            move
+            for move in changes
+            if move.promotion_id is not None and move.to.digest == live.release_id
+        )
+        found.extend(list(earned)[:1])
+    return found
 
 
 def kpi_lines(workflow: Workflow) -> list[KpiLine]:

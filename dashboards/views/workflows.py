@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from dashboards.forms import ROLLBACK_REASONS, RollBackForm, first_error
 from dashboards.http import UserRequest
-from dashboards.workflow_page import approved_by, history, kpi_lines
+from dashboards.workflow_page import history, kpi_lines, moved_by
 from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.people.permissions import can
@@ -56,7 +56,7 @@ def workflow(request: UserRequest, slug: str) -> HttpResponse:
     context = {
         "workflow": found,
         "live": live,
-        "approved": approved_by(changes, live),
+        "moves": moved_by(changes, live),
         "changes": changes,
         "kpis": kpi_lines(found),
         "promotion": Promotion.objects.filter(workflow=found).open().for_page().first(),
@@ -109,7 +109,7 @@ def _confirm(
     context = {
         "workflow": found,
         "live": live,
-        "approved": approved_by(changes, live),
+        "moves": moved_by(changes, live),
         "form": form,
         "error": error,
         "reasons": ROLLBACK_REASONS,

@@ -1,5 +1,7 @@
 """Coming in, leaving, and proving again who one is."""
 
+# ruff: noqa: F811 - a fixture's name is also a parameter
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from governance.audit.models import AuditEvent
 from governance.people.models import User
 from governance.rollouts.models import Promotion
 from tests.conftest import PASSWORD
+from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
 
 
 def enter(client: Client, username: str, password: str, following: str = "") -> Any:
