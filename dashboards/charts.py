@@ -150,7 +150,11 @@ def draw_drift(weeks: Series, months: Series, *, unit: Unit, target: float | Non
 
 
 def _place_markers(markers: Sequence[Marker], xs: Sequence[float]) -> tuple[PlacedMarker, ...]:
-    """Join the markers of one week to one label, so that names never overprint."""
+    """Join the markers of one week to one label, so that names never overprint.
+
+    A week names its last two releases; where points stand close (months), only the last.
+    """
+    crowded = len(xs) > 8
     by_index: dict[int, list[str]] = {}
     for marker in markers:
         if 0 <= marker.index < len(xs):
@@ -159,7 +163,7 @@ def _place_markers(markers: Sequence[Marker], xs: Sequence[float]) -> tuple[Plac
     previous, row = -2, 0
     for index in sorted(by_index):
         names = by_index[index]
-        label = names[-1] if len(names) == 1 else f"{names[0]}\u2013{names[-1]}"
+        label = names[-1] if crowded or len(names) == 1 else ",".join(dict.fromkeys(names[-2:]))
         row = 1 - row if index - previous == 1 else 0  # neighbours take turns, high and low
         previous = index
         x = xs[index]
@@ -238,10 +242,14 @@ def explorer_figure(
     Colours are names of our tokens (`token:…`): Plotly rejects `var(--x)`, so the browser
     resolves them for the theme that is on. No template: it would weigh 8 kB.
     """
+    unit_scale, clock = _clock([*values, target], unit)
+    values, low, high = ([_times(v, unit_scale) for v in row] for row in (values, low, high))
+    target = _times(target, unit_scale)
     x = [day.isoformat() for day in days]
     share = unit is Unit.SHARE
     prefix, tick = ("$", "") if unit is Unit.MONEY else ("", ".1%" if share else "")
-    suffix = {Unit.SECONDS: " s", Unit.MILLISECONDS: " ms", Unit.DAYS: " d"}.get(unit, "")
+    suffix = clock or {Unit.MILLISECONDS: " ms", Unit.DAYS: " d"}.get(unit, "")
+    hover = tick or ",.3~r"  # three digits are enough beside the line
     data: list[dict[str, Any]] = [
         *_band(x, low, high),
         {
@@ -253,7 +261,7 @@ def explorer_figure(
             "connectgaps": False,
             "line": {"color": "token:chart-actual", "width": 2},
             "marker": {"color": "token:chart-actual", "size": 4},
-            "hovertemplate": f"%{{x|%a %d %b}}: {prefix}%{{y:{tick}}}{suffix}<extra></extra>",
+            "hovertemplate": f"%{{x|%a %d %b}}: {prefix}%{{y:{hover}}}{suffix}<extra></extra>",
         },
     ]
     shapes: list[dict[str, Any]] = []
@@ -286,6 +294,20 @@ def explorer_figure(
         "annotations": notes,
     }
     return {"data": data, "layout": layout}
+
+
+def _clock(values: Sequence[float | None], unit: Unit) -> tuple[float, str]:
+    """Return the factor and the word that make seconds readable: 60,000 s are 16.7 h."""
+    if unit is not Unit.SECONDS:
+        return 1.0, ""
+    most = max((value for value in values if value is not None), default=0.0)
+    if most >= 2 * 3600:
+        return 1 / 3600, " h"
+    return (1 / 60, " min") if most >= 120 else (1.0, " s")
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _band(

@@ -93,7 +93,7 @@ def _who(approvals: Sequence[Approval], change: LiveChange | None) -> str:
         word = "Adopted as found, acknowledged by"
     text = f"{word} {' and '.join(names)}" if names else "Approval not recorded"
     if change is not None and change.cause == LiveChange.Cause.ROLLBACK:
-        text += f"; rolled back to by {change.actor_label}"
+        text += ", restored by a rollback"
     return text
 
 
@@ -168,7 +168,7 @@ def exception_rows(
         .select_related("workflow", "taken_by")
         .annotate(in_all=Window(Count("pk")))[:EXCEPTIONS_SHOWN]
     )
-    total = found[0].in_all if found else 0
+    total: int = vars(found[0])["in_all"] if found else 0
     return tuple(_exception(row, user, names, acts=acts) for row in found), total
 
 

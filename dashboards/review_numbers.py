@@ -138,7 +138,7 @@ def fact(numbers: Numbers, kpi: Kpi) -> Fact:
     unit, value = Unit(kpi.unit), numbers.reading(kpi)
     status = numbers.status(kpi, value)
     since = None
-    if status is KpiStatus.OUTSIDE_LIMIT:
+    if status in (KpiStatus.OUTSIDE_LIMIT, KpiStatus.WATCH):
         pairs = list(zip(numbers.weeks, numbers.week_values(kpi), strict=True))
         for monday, reading in reversed(pairs):
             if reading is None or numbers.status(kpi, reading) is not status:

@@ -54,7 +54,9 @@ def draw_sparkline(
     last = len(values) - 1
     last_value = values[last]
     return Sparkline(
-        path=line_path((x, None if value is None else y(value)) for x, value in zip(xs, values, strict=False)),
+        path=line_path(
+            (x, None if value is None else y(value)) for x, value in zip(xs, values, strict=False)
+        ),
         target_y=None if target is None else y(target),
         release_x=tuple(xs[index] for index in releases if 0 <= index < len(xs)),
         last=None if last_value is None else (xs[last], y(last_value)),

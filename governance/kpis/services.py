@@ -58,13 +58,14 @@ def set_target(
     require(actor, "kpi.set_target", kpi)
     if not reason.strip():
         raise InvalidInputError("Give a reason: it stays in the record.")
-    before = {"target_before": _text(kpi.target), "limit_before": _text(kpi.limit)}
+    target_before, limit_before = _text(kpi.target), _text(kpi.limit)
     kpi.target, kpi.limit = target, limit
     _check(kpi)
     kpi.save(update_fields=["target", "limit"])
     audit.record(
         "kpi.target_changed", kpi, actor=actor, workflow=kpi.workflow.slug,
-        reason=reason.strip(), target=_text(target), limit=_text(limit), **before,
+        reason=reason.strip(), target=_text(target), limit=_text(limit),
+        target_before=target_before, limit_before=limit_before,
     )  # fmt: skip
     return kpi
 

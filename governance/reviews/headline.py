@@ -159,9 +159,7 @@ def _rest(
 ) -> list[Said]:
     said: list[Said] = []
     if watched:
-        names = _listed([f"{fact.name} ({fact.value}, target {fact.target})" for fact in watched])
-        verb = "is" if len(watched) == 1 else "are"
-        said.append(Said(f" {names} {verb} within the limit, but to be watched."))
+        said += [Said(" To watch: ", True), Said(f"{_listed([_watch(fact) for fact in watched])}.")]
     others = len(facts) - len(outside) - len(watched) - len(silent)
     if outside and others > 0:
         word = "the other KPI is" if others == 1 else f"the other {others} KPIs are"
@@ -170,6 +168,11 @@ def _rest(
         verb = "has" if len(silent) == 1 else "have"
         said.append(Said(f" {_listed([fact.name for fact in silent])} {verb} no data."))
     return said
+
+
+def _watch(fact: Fact) -> str:
+    since = f", since the week of {fact.since.day} {fact.since:%b}" if fact.since else ""
+    return f"{fact.name} ({fact.value} against a target of {_bare(fact.target)}{since})"
 
 
 def _bare(bound: str) -> str:

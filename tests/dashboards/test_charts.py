@@ -86,7 +86,7 @@ def test_two_releases_in_one_week_share_one_label() -> None:
     plot = drift_of(
         0.9, 0.9, 0.9, 0.9, 0.9, 0.9, markers=(Marker(5, "r5"), Marker(5, "r4"), Marker(4, "r3"))
     )
-    assert [marker.label for marker in plot.weeks.markers] == ["r3", "r5–r4"]
+    assert [marker.label for marker in plot.weeks.markers] == ["r3", "r5,r4"]
     assert plot.weeks.markers[0].label_y != plot.weeks.markers[1].label_y
 
 
@@ -116,6 +116,22 @@ def test_the_explorer_breaks_its_band_where_data_is_missing() -> None:
     assert figure["data"][-1]["y"][2] is None
     assert figure["layout"]["annotations"][0]["text"] == "r2"
     assert figure["layout"]["template"] == "none"
+
+
+def test_the_explorer_tells_long_times_in_hours() -> None:
+    figure = explorer_figure(
+        days=[date(2026, 11, 1)],
+        values=[36_000.0],
+        low=[None],
+        high=[None],
+        unit=Unit.SECONDS,
+        name="Time to first response",
+        target=21_600.0,
+        releases=[],
+    )
+    assert figure["data"][-1]["y"] == [10.0]
+    assert figure["layout"]["shapes"][0]["y0"] == 6.0
+    assert figure["layout"]["yaxis"]["ticksuffix"] == " h"
 
 
 def test_plotly_finds_every_style_element_it_would_otherwise_create() -> None:
