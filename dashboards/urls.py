@@ -11,10 +11,17 @@ DIGEST = "sha256:[0-9a-f]{64}"
 # In the order of the navigation.
 VIEWS = (
     "session",
+    "reviews",
     "workflows",
     "releases",
     "promotions",
     "post_mortems",
+    "evals",
+    "exceptions",
+    "receipts",
+    "audit",
+    "jobs",
+    "tokens",
 )
 
 

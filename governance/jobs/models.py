@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Q
 
+if TYPE_CHECKING:
+    from governance.people.models import User
+
 
 class JobQuerySet(models.QuerySet["Job"]):
+    def visible_to(self, user: User) -> JobQuerySet:
+        """Everything for installation roles; owners see the work that names their workflow."""
+        if user.reads_everything:
+            return self
+        return self.filter(payload__workflow__in=user.owned_workflow_slugs())
+
     def claimable(self, moment: datetime) -> JobQuerySet:
         """Due and not held: waiting ones, and running ones whose lease ran out."""
         return self.filter(
@@ -74,6 +84,13 @@ class Job(models.Model):
         return f"{self.kind} {self.slot}"
 
 
+class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def visible_to(self, user: User) -> ScheduleQuerySet:
+        if user.reads_everything:
+            return self
+        return self.filter(payload__workflow__in=user.owned_workflow_slugs())
+
+
 class Schedule(models.Model):
     """Work that comes again. `tick` makes one Job per slot that has come due."""
 
@@ -90,6 +107,8 @@ class Schedule(models.Model):
     next_at = models.DateTimeField(help_text="The next slot, in UTC.")
     due_within_minutes = models.PositiveIntegerField(default=60)
     enabled = models.BooleanField(default=True)
+
+    objects = ScheduleQuerySet.as_manager()
 
     class Meta:
         ordering = ("name",)

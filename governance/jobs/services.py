@@ -8,15 +8,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 
+from governance import audit
+from governance.common.errors import StateConflictError
 from governance.common.time import now, true_now
 from governance.jobs.kinds import kind
 from governance.jobs.models import Job, Schedule
+from governance.people.models import User
+from governance.people.permissions import has_role, register_rule, require
 
 log = logging.getLogger(__name__)
 BACKOFF = timedelta(seconds=2)
 LONGEST_BACKOFF = timedelta(minutes=10)
+ATTEMPTS_AGAIN = 5
+
+register_rule(
+    "job.retry",
+    has_role(User.Role.ADMIN, User.Role.BUILDER, User.Role.ANALYST),
+    "You may look at the jobs, but not start one again.",
+)
 
 
 class LostClaimError(Exception):
@@ -192,14 +202,25 @@ def sweep(limit: int = 200) -> int:
     return len(due)
 
 
-def retry(job_id: int) -> None:
+@audit.atomic()
+def retry(job_id: int, *, actor: User) -> Job:
     """Give a failed job a new set of attempts."""
-    with transaction.atomic():
-        Job.objects.filter(pk=job_id, state=Job.State.FAILED).update(
-            state=Job.State.WAITING, finished_at=None, run_at=true_now(),
-            max_attempts=F("attempts") + 5, due_by=true_now() + timedelta(hours=1),
-        )  # fmt: skip
-        transaction.on_commit(lambda: ring(job_id))
+    require(actor, "job.retry")
+    job = Job.objects.select_for_update().get(pk=job_id)
+    if job.state != Job.State.FAILED:
+        raise StateConflictError(f"This job is {job.get_state_display().lower()}, not failed.")
+    job.state = Job.State.WAITING
+    job.finished_at = None
+    job.run_at = true_now()
+    job.due_by = job.run_at + timedelta(hours=1)
+    job.max_attempts = job.attempts + ATTEMPTS_AGAIN
+    job.save(update_fields=["state", "finished_at", "run_at", "due_by", "max_attempts"])
+    audit.record(
+        "job.retried", job, actor=actor, workflow=str(job.payload.get("workflow", "")),
+        reason="", error=job.error[:300],
+    )  # fmt: skip
+    transaction.on_commit(lambda: ring(job.pk))
+    return job
 
 
 def next_slot(every: str, after: datetime) -> datetime:

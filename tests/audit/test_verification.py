@@ -58,7 +58,7 @@ def insert_after(seq: int) -> None:
         }
     )
     others = ", ".join(
-        field.column
+        str(field.column)
         for field in AuditEvent._meta.fields
         if field.column not in ("seq", "prev", "hash", "body", "event_id")
     )

@@ -9,6 +9,7 @@ import pytest
 from governance.common.time import story_time, true_now
 from governance.jobs import services
 from governance.jobs.models import Job, Schedule
+from governance.people.models import User
 from tests.jobs import kinds
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +25,9 @@ def test_the_same_kind_and_slot_is_the_same_work() -> None:
     assert kinds.CALLS == ["once"]
 
 
-def test_a_job_that_fails_is_tried_again_later_and_closed_after_its_last_attempt() -> None:
+def test_a_job_that_fails_is_tried_again_later_and_closed_after_its_last_attempt(
+    analyst: User,
+) -> None:
     job = services.enqueue("tests.fail", "x")
     for attempt in range(1, job.max_attempts + 1):
         Job.objects.update(run_at=true_now())
@@ -34,7 +37,7 @@ def test_a_job_that_fails_is_tried_again_later_and_closed_after_its_last_attempt
         assert job.error == "ValueError: no luck today"
     assert job.state == Job.State.FAILED
     assert job.finished_at is not None
-    services.retry(job.pk)
+    services.retry(job.pk, actor=analyst)
     job.refresh_from_db()
     assert job.state == Job.State.WAITING
 

@@ -1,0 +1,234 @@
+"""Evals: the suites, what came of running them, what is overdue; and one run, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Case, IntegerField, Q, QuerySet, When
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET
+
+from dashboards.http import UserRequest, render_part
+from dashboards.sparkline import Sparkline, draw_sparkline
+from dashboards.windows import words
+from governance.common.time import now
+from governance.evals.models import EvalRun, Score, SuiteVersion
+from governance.evals.policy import METRICS
+from governance.jobs.models import Job, Schedule
+from governance.workflows.models import Workflow
+
+RUNS_PER_PAGE = 25
+CASES_PER_PAGE = 50
+RELEASES_SHOWN = 12
+FIGURES = (
+    ("passed", "Passed everything asked", "share"),
+    *(
+        (metric.name, metric.label, "share" if metric.unit == "percent" else metric.unit)
+        for metric in METRICS.values()
+    ),
+)
+RESULTS = (
+    ("", "All"),
+    ("failed", "Did not pass"),
+    ("errored", "Could not run"),
+    ("passed", "Passed"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One metric of one run; `mean` is None where no case reports it."""
+
+    name: str
+    label: str
+    unit: str
+    mean: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How many cases passed, release by release, for one suite of one workflow."""
+
+    workflow: Workflow
+    suite: str
+    points: list[tuple[EvalRun, float, float | None]]  # newest first; run, share, change
+    spark: Sparkline
+    sentence: str
+
+
+def _visible(request: UserRequest) -> QuerySet[EvalRun]:
+    workflows = Workflow.objects.visible_to(request.user)
+    return EvalRun.objects.filter(suite__workflow__in=workflows).select_related(
+        "suite__workflow", "release__workflow"
+    )
+
+
+@require_GET
+@login_required
+def evals(request: UserRequest) -> HttpResponse:
+    """Suites, trend, schedule, and every run."""
+    slug = words(request.GET, "workflow")
+    workflows = Workflow.objects.visible_to(request.user)
+    chosen = list(workflows.filter(slug=slug) if slug else workflows)
+    runs = _visible(request).filter(suite__workflow__in=chosen)
+    kind = request.GET.get("suite", "")
+    listed = runs.filter(suite__kind=kind) if kind in SuiteVersion.Kind.values else runs
+    names = [workflow.slug for workflow in chosen]
+    schedules = Schedule.objects.visible_to(request.user).filter(kind__startswith="evals.")
+    if slug:
+        schedules = schedules.filter(payload__workflow__in=names)
+    moment = now()
+    overdue = Job.objects.visible_to(request.user).overdue(moment)
+    context: dict[str, object] = {
+        "suites": _suites(chosen),
+        "trends": _trends(runs),
+        "schedules": schedules.order_by("next_at"),
+        "overdue": list(overdue.filter(kind__startswith="evals.")[:20]),
+        "moment": moment,
+        "page_obj": Paginator(listed, RUNS_PER_PAGE).get_page(request.GET.get("page")),
+        "slug": slug,
+        "kind": kind,
+        "kinds": SuiteVersion.Kind.choices,
+        "workflows": workflows.only("slug", "name"),
+    }
+    return render_part(request, "dashboards/evals/list.html", "runs", context)
+
+
+def _suites(chosen: list[Workflow]) -> list[dict[str, Any]]:
+    """The newest version of each suite, with how many came before it."""
+    rows = SuiteVersion.objects.filter(workflow__in=chosen).select_related("workflow")
+    return [
+        {"suite": row, "age_days": (now() - row.sampled_to).days if row.sampled_to else None}
+        for row in rows.order_by("workflow__name", "kind", "-version").distinct(
+            "workflow__name", "kind"
+        )
+    ]
+
+
+def _trends(runs: QuerySet[EvalRun]) -> list[Trend]:
+    """Golden and recent suites: the newest finished run of each release."""
+    newest = (
+        runs.filter(
+            state=EvalRun.State.DONE,
+            suite__kind__in=(SuiteVersion.Kind.GOLDEN, SuiteVersion.Kind.RECENT),
+        )
+        .order_by("suite__workflow__name", "suite__kind", "-release__number", "-finished_at")
+        .distinct("suite__workflow__name", "suite__kind", "release__number")
+    )
+    grouped: dict[tuple[int, str], list[EvalRun]] = {}
+    for run in newest:
+        grouped.setdefault((run.suite.workflow_id, run.suite.kind), []).append(run)
+    return [trend for group in grouped.values() if (trend := _trend(group[:RELEASES_SHOWN]))]
+
+
+def _trend(group: list[EvalRun]) -> Trend | None:
+    shares = [(run, share) for run in group if (share := _share(run, "passed")) is not None]
+    if not shares:
+        return None
+    before = [share for _, share in shares[1:]]
+    points = [
+        (run, share, share - before[index] if index < len(before) else None)
+        for index, (run, share) in enumerate(shares)
+    ]
+    suite = group[0].suite
+    oldest, latest = shares[-1], shares[0]
+    return Trend(
+        workflow=suite.workflow,
+        suite=suite.get_kind_display(),
+        points=points,
+        spark=draw_sparkline([share for _, share in reversed(shares)]),
+        sentence=(
+            f"Passed: {oldest[1]:.1%} with {oldest[0].release.name},"
+            f" {latest[1]:.1%} with {latest[0].release.name}"
+        ),
+    )
+
+
+def _share(run: EvalRun, metric: str) -> float | None:
+    """The mean of a metric over the cases that report it; None, never zero, where none do."""
+    tally = run.summary.get(metric) if isinstance(run.summary, dict) else None
+    return tally["sum"] / tally["n"] if tally and tally.get("n") else None
+
+
+def _figures(run: EvalRun) -> list[Figure]:
+    return [
+        Figure(name, label, unit, _share(run, name), (run.summary.get(name) or {}).get("n", 0))
+        for name, label, unit in FIGURES
+        if run.summary.get(name, {}).get("n")
+    ]
+
+
+@require_GET
+@login_required
+def eval_run(request: UserRequest, pk: int) -> HttpResponse:
+    """One run: the summary, then the cases, what did not pass first."""
+    run = get_object_or_404(_visible(request), pk=pk)
+    asked = request.GET
+    result, category, text = asked.get("result", ""), words(asked, "category"), words(asked, "case")
+    scores = run.scores.select_related("case")
+    if result == "errored":
+        scores = scores.exclude(error="")
+    elif result == "failed":
+        scores = scores.filter(error="", passed=False)
+    elif result == "passed":
+        scores = scores.filter(error="", passed=True)
+    if category:
+        scores = scores.filter(case__category=category)
+    if text:
+        scores = scores.filter(Q(case__key__icontains=text) | Q(case__reason__icontains=text))
+    page = Paginator(_worst_first(scores), CASES_PER_PAGE).get_page(asked.get("page"))
+    cases = run.suite.cases.exclude(category="").order_by("category")
+    context: dict[str, object] = {
+        "run": run,
+        "workflow": run.suite.workflow,
+        "figures": _figures(run),
+        "page_obj": page,
+        "rows": [(score, _said(score)) for score in page],
+        "result": result,
+        "results": RESULTS,
+        "category": category,
+        "text": text,
+        "categories": _distinct(cases.values_list("category", flat=True).distinct()),
+        "reports": run.gate_reports.order_by("-created_at"),
+        "failed": run.scores.filter(error="", passed=False).count(),
+    }
+    return render_part(request, "dashboards/evals/run.html", "cases", context)
+
+
+def _worst_first(scores: QuerySet[Score]) -> QuerySet[Score]:
+    return scores.annotate(
+        rank=Case(
+            When(~Q(error=""), then=0),
+            When(passed=False, case__must_pass=True, then=1),
+            When(passed=False, then=2),
+            default=3,
+            output_field=IntegerField(),
+        )
+    ).order_by("rank", "case__key")
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _said(score: Score) -> list[tuple[str, Any]]:
+    """What was asked, expected and answered, in this order."""
+    answered = score.output if isinstance(score.output, dict) else {"answer": score.output}
+    return [
+        ("Asked", score.case.input),
+        ("Expected", score.case.expected),
+        ("Answered", answered or None),
+    ]
+
+
+urlpatterns: list[URLPattern] = [
+    path("evals/", evals, name="evals"),
+    path("evals/runs/<int:pk>/", eval_run, name="eval-run"),
+]

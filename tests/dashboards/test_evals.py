@@ -1,0 +1,145 @@
+"""The evals pages: suites, trend and schedule; one run with its cases, failures first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from governance.common.time import now
+from governance.evals.models import EvalRun, SuiteVersion
+from governance.evals.services import freeze_suite, request_run
+from governance.jobs.models import Job
+from governance.people.models import User
+from governance.releases.models import Release
+from governance.workflows.models import Workflow
+from tests.rollouts.conftest import work
+
+pytestmark = pytest.mark.django_db
+Login = Callable[[User], Client]
+
+
+@pytest.fixture
+def suite(workflow: Workflow, analyst: User, settings: Any) -> SuiteVersion:
+    settings.EVAL_TARGETS = {workflow.slug: "tests.rollouts.target.build"}
+    cases = [
+        {
+            "key": f"c{number:03}",
+            "input": {"number": number, "text": "<svg onload=alert(1)>\u202e"},
+            "expected": {"answer": "yes", "must_escalate": None},
+            "category": "even" if number % 2 == 0 else "odd",
+            "must_pass": number == 99,
+            "reason": "one of a hundred",
+        }
+        for number in range(100)
+    ]
+    return freeze_suite(workflow, "golden", cases, actor=analyst)
+
+
+@pytest.fixture
+def run(
+    suite: SuiteVersion, make_release: Callable[..., Release], analyst: User
+) -> Callable[[int], EvalRun]:
+    """Run the suite on a release that answers so many of a hundred."""
+
+    def done(right: int) -> EvalRun:
+        model = {"provider": "own", "id": "m", "parameters": {"right_of_100": right}}
+        asked = request_run(
+            make_release(model=model), suite, actor=analyst, purpose="request", slot=f"{right}"
+        )
+        work()
+        asked.refresh_from_db()
+        assert asked.state == EvalRun.State.DONE, asked.error
+        return asked
+
+    return done
+
+
+def test_the_list_shows_suites_trend_and_runs(
+    run: Callable[[int], EvalRun], analyst: User, login: Login
+) -> None:
+    run(50)
+    latest = run(80)
+    page = login(analyst).get("/evals/").content.decode()
+    assert "Golden v1" in page
+    assert f"/evals/runs/{latest.pk}/" in page
+    assert "Passed: 50.0% with r1, 80.0% with r2" in page
+    assert "+30.0" in page
+
+
+def test_what_is_overdue_is_an_alarm_on_the_page(
+    suite: SuiteVersion, make_release: Callable[..., Release], analyst: User, login: Login
+) -> None:
+    client = login(analyst)
+    assert "overdue" not in client.get("/evals/").content.decode()
+    request_run(make_release(), suite, actor=analyst, purpose="schedule", slot="weekly")
+    Job.objects.update(due_by=now() - timedelta(hours=1))
+    assert "1 eval overdue" in client.get("/evals/").content.decode()
+
+
+def test_a_run_shows_failures_first_and_filters_by_the_query_string(
+    run: Callable[[int], EvalRun], analyst: User, login: Login
+) -> None:
+    found = run(60)
+    client = login(analyst)
+    url = f"/evals/runs/{found.pk}/"
+
+    def cases(query: str = "") -> list[tuple[str, bool]]:
+        rows = client.get(f"{url}?{query}").context["rows"]
+        return [(score.case.key, score.passed) for score, _ in rows]
+
+    first = cases()
+    assert len(first) == 50
+    assert [passed for _, passed in first] == sorted(passed for _, passed in first)
+    assert first[0][0] == "c099"  # it must pass, and did not
+    assert len(cases("page=2")) == 50
+    assert {passed for _, passed in cases("result=failed")} == {False}
+    assert {passed for _, passed in cases("result=passed")} == {True}
+    assert cases("result=errored") == []
+    assert {key for key, _ in cases("category=odd&case=c00")} == {
+        "c001", "c003", "c005", "c007", "c009",
+    }  # fmt: skip
+    assert client.get(f"{url}?result=%00&category=%00&case=%00&page=x").status_code == 200
+
+
+def test_what_cases_hold_is_shown_as_text(
+    run: Callable[[int], EvalRun], analyst: User, login: Login
+) -> None:
+    page = login(analyst).get(f"/evals/runs/{run(60).pk}/").content.decode()
+    assert "&lt;svg onload=alert(1)&gt;⟦U+202E⟧" in page
+    assert "<svg onload" not in page
+    assert "\u202e" not in page
+
+
+def test_strangers_see_no_run_of_a_workflow_that_is_not_theirs(
+    run: Callable[[int], EvalRun],
+    owner: User,
+    controller: User,
+    outsider: User,
+    login: Login,
+) -> None:
+    url = f"/evals/runs/{run(60).pk}/"
+    assert login(owner).get(url).status_code == 200
+    for stranger in (controller, outsider):
+        assert login(stranger).get(url).status_code == 404
+        assert "Golden v1" not in login(stranger).get("/evals/").content.decode()
+    assert Client().get(url).status_code == 302
+    assert login(owner).post(url).status_code == 405
+
+
+def test_a_page_of_cases_costs_few_queries(
+    run: Callable[[int], EvalRun],
+    analyst: User,
+    login: Login,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    found = run(60)
+    client = login(analyst)
+    with django_assert_max_num_queries(14):
+        client.get(f"/evals/runs/{found.pk}/")
+    with django_assert_max_num_queries(16):
+        client.get("/evals/")
