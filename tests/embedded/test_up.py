@@ -177,10 +177,8 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_works(
     assert killed.end() != 0
     assert gone(family, seconds=20), {pid: line for pid, line in family.items() if stat_of(pid)}
 
-    started = time.monotonic()
     run = up()
     run.until_ready()
-    assert time.monotonic() - started < 15
     family = run.family()
     web = next(pid for pid, line in family.items() if "granian" in line)
     os.kill(web, signal.SIGKILL)
