@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=0, help="stop after so many mails; 0: never")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it tries again by itself
     logging.getLogger("openfeature").setLevel(logging.CRITICAL)  # said here, in one line
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
@@ -77,7 +78,7 @@ def _answer_mail(
         arrival = _next_mail(mailbox, rng)
         running = source.current(arrival.case_id)
         if running is None:
-            log.warning("No release has been live yet: nothing is answered")
+            log.debug("No release has been live yet: nothing is answered")
         else:
             try:
                 telemetry.answer(tracer, running, arrival, arrival.at)

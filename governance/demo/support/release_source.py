@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -52,6 +52,7 @@ class ReleaseSource:
         )
         self._client = api.get_client()
         self._last: Running | None = None
+        self._is_away = False
 
     def current(self, case_id: str) -> Running | None:
         """Return the release for this case, or the last good one; None when there never was one."""
@@ -60,28 +61,28 @@ class ReleaseSource:
         )
         value = found.value if isinstance(found.value, dict) else {}
         if found.error_code is not None or not value.get("release"):
-            log.warning("Nobody says what is live: %s", found.error_message or "no answer")
-            return self._from_memory()
+            return self._from_memory(f"Nobody says what is live: {found.error_message}")
         if self._last is None or self._last.release != value["release"]:
             try:
                 self._last = self._fetch(value, str(found.reason))
             except (requests.RequestException, ReleaseError, KeyError, ValueError) as error:
-                log.warning("The release %s cannot be used: %s", value["release"], error)
-                return self._from_memory()
+                return self._from_memory(f"{value['release']} cannot be used: {error}")
             log.info("Now running %s", self._last.release)
-        return Running(
-            **{
-                **self._last.__dict__,
-                "seq": int(value.get("seq", 0)),
-                "stage": str(value.get("stage", "")),
-                "authority": str(value.get("authority", "")),
-                "reason": str(found.reason),
-                "cached": False,
-            }
+        self._is_away = False
+        return replace(
+            self._last,
+            seq=int(value.get("seq", 0)),
+            stage=str(value.get("stage", "")),
+            authority=str(value.get("authority", "")),
+            reason=str(found.reason),
         )
 
-    def _from_memory(self) -> Running | None:
-        return None if self._last is None else Running(**{**self._last.__dict__, "cached": True})
+    def _from_memory(self, why: str) -> Running | None:
+        """Return the last good release, and say once why it is not a fresh one."""
+        if not self._is_away:
+            log.warning("%s Going on with the last good release, if there is one.", why)
+        self._is_away = True
+        return None if self._last is None else replace(self._last, cached=True)
 
     def _fetch(self, value: dict[str, Any], reason: str) -> Running:
         answer = self._session.get(urljoin(self._url, str(value["content_url"])), timeout=TIMEOUT)

@@ -21,7 +21,7 @@ from governance.demo.support.suites import expectation
 from governance.demo.support.traffic import Arrival
 
 BATCH_MS = 500  # receipts are on their way half a second after the run
-SEND_SECONDS = 3
+SEND_SECONDS = 30  # how long a batch is tried again while the server is away
 
 
 def provider_for(url: str, token: str) -> TracerProvider:
