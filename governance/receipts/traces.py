@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -73,15 +73,17 @@ def _store(spans: Sequence[SpanData], token: ApiToken) -> SpanResult:
         inserted = span_rows.insert(list(firsts.values()), received_at)
         result.stored = len(inserted)
         if len(inserted) < len(firsts):
-            known = [span for key, span in firsts.items() if key not in inserted]
-            conflicts = span_rows.different(known)
-            result.duplicates += len(known) - len(conflicts)
+            repeated = [span for key, span in firsts.items() if key not in inserted]
+            conflicts = span_rows.different(repeated)
+            result.duplicates += len(repeated) - len(conflicts)
             if conflicts:
                 result.rejected[CONFLICT] += len(conflicts)
             traces = _by_trace(span for key, span in firsts.items() if key in inserted)
         if traces:
-            drafts = _assemble(traces, token, received_at, result)
-            result.receipts = _write(drafts, traces, token, received_at)
+            days = [span.day for group in traces.values() for span in group]
+            known = rows.stored_traces(list(traces), min(days), max(days))
+            drafts = _assemble(traces, known, token, received_at, result)
+            result.receipts = _write(drafts, known, token, received_at)
     return result
 
 
@@ -106,7 +108,11 @@ def _by_trace(spans: Iterable[SpanData]) -> Traces:
 
 
 def _assemble(
-    fresh: Traces, token: ApiToken, received_at: datetime, result: SpanResult
+    fresh: Traces,
+    known: Mapping[str, rows.Known],
+    token: ApiToken,
+    received_at: datetime,
+    result: SpanResult,
 ) -> list[ReceiptDraft]:
     """Return the receipt of every trace that shows its run; take unusable traces back."""
     stored = span_rows.others(fresh)
@@ -117,10 +123,13 @@ def _assemble(
         for trace_id, group in fresh.items()
     }
     currencies = _currencies(whole)
+    strangers = _of_other_workflows(known, token)
     drafts = []
     taken_back: list[SpanData] = []
     for trace_id, spans in whole.items():
         try:
+            if trace_id in strangers:
+                raise InvalidInputError("This trace belongs to a workflow of another token.")
             draft = _draft(spans, currencies, token, received_at)
         except InvalidInputError as error:
             result.rejected[str(error)] += len(fresh[trace_id])
@@ -131,6 +140,14 @@ def _assemble(
     span_rows.delete(taken_back)
     result.stored -= len(taken_back)
     return drafts
+
+
+def _of_other_workflows(known: Mapping[str, rows.Known], token: ApiToken) -> set[str]:
+    """Return the traces whose receipts this token may not correct."""
+    if not known or not token.workflow_slug:
+        return set()
+    own = Workflow.objects.filter(slug=token.workflow_slug).values_list("pk", flat=True).first()
+    return {trace_id for trace_id, held in known.items() if held.counted.workflow_id != own}
 
 
 def _draft(
@@ -181,13 +198,14 @@ def _workflow(spans: list[SpanData], currencies: dict[str, str], token: ApiToken
 
 
 def _write(
-    drafts: list[ReceiptDraft], fresh: Traces, token: ApiToken, received_at: datetime
+    drafts: list[ReceiptDraft],
+    known: Mapping[str, rows.Known],
+    token: ApiToken,
+    received_at: datetime,
 ) -> int:
     """Insert new receipts, correct known ones, and keep the roll-ups exact. Returns how many."""
     if not drafts:
         return 0
-    days = [span.day for group in fresh.values() for span in group]
-    known = rows.stored_traces([draft.run_id for draft in drafts], min(days), max(days))
     settled = []
     for draft in drafts:
         if draft.run_id in known and known[draft.run_id].day != draft.day:
