@@ -15,6 +15,7 @@ from dashboards.review_page import (
     ChecklistRow,
     DecisionCard,
     ExceptionRow,
+    Happened,
     LiveRow,
 )
 from dashboards.tones import RISK, VERDICT, Chip, chip_for
@@ -70,6 +71,50 @@ def live_rows(
             )
         )
     return tuple(rows)
+
+
+def rows_then(
+    workflows: Sequence[Workflow], changes: Sequence[LiveChange], period: Period
+) -> tuple[LiveRow, ...]:
+    """Return what ran in each workflow at the end of a period that is over."""
+    before = [change for change in changes if change.changed_at.date() <= period.ends_on]
+    last = {change.workflow_id: change for change in before}  # oldest first: the last one stays
+    said = _approvals(change.to_release_id for change in last.values())
+    return tuple(
+        LiveRow(
+            workflow=workflow.name,
+            workflow_url=reverse("workflow", args=(workflow.slug,)),
+            release=change.to_release.name,
+            release_url=reverse("release", args=(change.to_release_id,)),
+            title=change.to_release.title,
+            digest=change.to_release_id,
+            since=f"since {moment(change.changed_at)}",
+            approved_by=_who(said.get(change.to_release_id, []), change),
+            gated=change.cause != LiveChange.Cause.ADOPT,
+        )
+        for workflow in workflows
+        if (change := last.get(workflow.pk)) is not None
+    )
+
+
+def happened(
+    workflows: Sequence[Workflow], changes: Sequence[LiveChange], period: Period
+) -> tuple[Happened, ...]:
+    """Return what moved in a period, newest first."""
+    names = {workflow.pk: workflow.name for workflow in workflows}
+    tones = {LiveChange.Cause.ROLLBACK: "bad", LiveChange.Cause.PROMOTION: "good"}
+    rows = []
+    for change in changes:
+        if period.includes(change.changed_at.date()):
+            to, name = change.to_release, names[change.workflow_id]
+            text = f"{name} {to.name} went live: {to.title}"
+            if change.cause == LiveChange.Cause.ROLLBACK and change.from_release is not None:
+                text = f"{name} {change.from_release.name} was rolled back to {to.name}"
+            elif change.cause == LiveChange.Cause.ADOPT:
+                text = f"{name} {to.name} was adopted as found: {to.title}"
+            tone = tones.get(LiveChange.Cause(change.cause), "accent")
+            rows.append(Happened(moment(change.changed_at), text, tone))
+    return tuple(reversed(rows))
 
 
 def _approvals(digests: Iterable[str]) -> dict[str, list[Approval]]:

@@ -14,9 +14,11 @@ from dashboards.review_decisions import (
     checklist,
     decision_cards,
     exception_rows,
+    happened,
     live_rows,
     moment,
     release_names,
+    rows_then,
 )
 from dashboards.review_numbers import (
     Change,
@@ -61,12 +63,18 @@ def load_review(
     names = release_names(changes, [w.live.release for w in workflows if hasattr(w, "live")])
     numbers = Numbers(period, last_day, kpis, [_mark(change) for change in changes])
     facts = [fact(numbers, kpi) for kpi in kpis]
-    decisions = decision_cards(user, acts=acts)
-    exceptions, in_all = exception_rows(user, names, acts=acts)
-    overdue = PostMortem.objects.visible_to(user).unfinished().filter(due_at__lt=today).count()
+    # What waits belongs to now; a period that is over tells what happened in it instead.
+    is_now = period.includes(today.date())
+    decisions = decision_cards(user, acts=acts) if is_now else ()
+    exceptions, in_all = exception_rows(user, names, acts=acts) if is_now else ((), 0)
+    overdue = (
+        PostMortem.objects.visible_to(user).unfinished().filter(due_at__lt=today).count()
+        if is_now
+        else 0
+    )
     if not (user.reads_everything or workflows):
         review = None  # notes speak of workflows: who sees none of them does not read those either
-    waiting = len(decisions) + in_all + overdue
+    waiting = len(decisions) + in_all + overdue if is_now else 1  # a past week is never calm now
     word = PERIOD_WORD[period.kind]
     return page.ReviewPage(
         period=_period(period, today.date()),
@@ -78,8 +86,12 @@ def load_review(
                 facts, _moves(changes, workflows, period), waiting=waiting, period_word=word
             )
         ),
-        counts=_counts(len(decisions), in_all, overdue),
-        live=live_rows(workflows, changes, user, acts=acts),
+        counts=_counts(len(decisions), in_all, overdue) if is_now else (),
+        live=(
+            live_rows(workflows, changes, user, acts=acts)
+            if is_now
+            else rows_then(workflows, changes, period)
+        ),
         money=money_strip(numbers, workflows),
         cost_note=" ".join(dict.fromkeys(w.cost_note for w in workflows if w.cost_note)),
         kpis=_kpi_rows(numbers, facts, user, acts=acts and not _is_signed(review)),
@@ -90,6 +102,7 @@ def load_review(
         drift=tuple(group for workflow in workflows if (group := drift_group(numbers, workflow))),
         explorer=_explorer(kpis) if acts else (),
         data_complete_to="",
+        happened=() if is_now else happened(workflows, changes, period),
         status_rule=RULE,
         series_label=series_label(period.kind),
     )

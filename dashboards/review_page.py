@@ -60,6 +60,15 @@ class LiveRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """One change of what runs, in a period that is over."""
+
+    when: str
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
 class KpiRow:
     """One KPI with its owner, its week and thirteen weeks before it."""
 
@@ -225,5 +234,6 @@ class ReviewPage:
     explorer: tuple[ExplorerChoice, ...]
     data_complete_to: str
     status_rule: str
+    happened: tuple[Happened, ...] = ()
     series_label: str = "13 weeks"
     frozen_at: str = ""

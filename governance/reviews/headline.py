@@ -1,7 +1,7 @@
 """The sentence at the top of a review, made from the data. Pure.
 
 It says what is wrong, since when, and what is being done. It names a release only for its timing
-("since the day after r5 went live"), never as the cause: that needs attribution.
+("since r5 went live on Tue 17 Nov"), never as the cause: that needs attribution.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _since(fact: Fact, moves: Sequence[Move], period_word: str) -> list[Said]:
 def _calm(facts: Sequence[Fact], waiting: int) -> list[Said]:
     good = all(fact.status is KpiStatus.ON_TRACK for fact in facts)
     said = [Said("Every KPI is on track" if good else "Every KPI is within its limit", True)]
-    said.append(Said(". Nothing needs you." if not waiting else "."))
+    said.append(Said(". Nothing needs you." if good and not waiting else "."))
     return said
 
 

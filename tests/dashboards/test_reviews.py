@@ -212,3 +212,14 @@ def test_a_review_signed_without_a_picture_shows_the_numbers_as_they_are(
         services.tick(review, task.key, actor=cfo, note="Fine.")
     services.sign_off(review, actor=cfo, frozen=None)
     assert "10.0 %" in page_of(login(cfo), week_url())
+
+
+def test_a_week_that_is_over_tells_what_happened_and_offers_no_decision(
+    cfo: User, measured: None, waiting: Promotion, login: Login
+) -> None:
+    last = period_of(WEEKLY, today()).previous()
+    page = page_of(login(cfo), f"/reviews/weekly/{last.key}/")
+    assert "What changed" in page
+    assert "approve/" not in page
+    assert "no release had been adopted" in page  # adopted this week, so not yet then
+    assert "10.0 %" in page
