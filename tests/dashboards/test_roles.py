@@ -1,0 +1,297 @@
+"""The role table of the design, tried on every page: roles × URLs × GET and POST.
+
+The table below names who gets through. A URL that is not in it fails the test, so nobody adds a
+page without saying whose it is.
+"""
+
+# ruff: noqa: F811 - a fixture's name is also a parameter
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import get_resolver, reverse
+
+from governance.common.time import now
+from governance.evals.models import EvalRun
+from governance.jobs.models import Job
+from governance.kpis.models import Kpi
+from governance.people.models import User
+from governance.people.services import create_token
+from governance.receipts import partitions
+from governance.receipts.models import Receipt
+from governance.releases.models import Release
+from governance.reviews.cadence import period_of
+from governance.reviews.models import ChecklistItem
+from governance.reviews.services import open_review
+from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.services import add_action, roll_back, write_post_mortem
+from governance.triage.models import ExceptionCase
+from governance.workflows.models import Workflow
+from governance.workflows.services import create_workflow
+from tests.conftest import PASSWORD, TESTER
+from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
+
+EXECUTIVE, OWNER, OTHER_OWNER = "executive", "KPI owner", "KPI owner of another workflow"
+ANALYST, BUILDER, AUDITOR, ADMIN = "analyst", "builder", "auditor", "admin"
+OUTSIDER, NOBODY = "account without a role", "not logged in"
+ROLES = (
+    EXECUTIVE, OWNER, OTHER_OWNER, ANALYST, BUILDER, AUDITOR, ADMIN, OUTSIDER, NOBODY,
+)  # fmt: skip
+
+READERS = {EXECUTIVE, OWNER, ANALYST, BUILDER, AUDITOR, ADMIN}  # of this workflow
+LOGGED_IN = READERS | {OTHER_OWNER, OUTSIDER}  # lists: each shows what the person may see
+EVERYBODY = LOGGED_IN | {NOBODY}
+NONE: set[str] = set()
+GOES_BACK = {EXECUTIVE, OWNER, ANALYST, BUILDER}
+DECIDES = {EXECUTIVE, OWNER}
+TRIAGES = {OWNER, ANALYST}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who gets through to one URL; `key` names its arguments in the world below."""
+
+    get: set[str]
+    post: set[str] = field(default_factory=set)
+    key: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+DECISION = {"review_round": 1, "reason": "The evidence convinces me."}
+TABLE: dict[str, Row] = {
+    # the session
+    "login": Row(EVERYBODY, EVERYBODY, data={"username": "head-of-support", "password": PASSWORD}),
+    "logout": Row(NONE, EVERYBODY),
+    "reauthenticate": Row(LOGGED_IN, LOGGED_IN, data={"password": PASSWORD}),
+    "theme": Row(NONE, EVERYBODY, data={"theme": "dark"}),
+    # reviews
+    "home": Row(LOGGED_IN),
+    "review-current": Row(LOGGED_IN, key="kind"),
+    "review": Row(LOGGED_IN, key="last week"),
+    "review-tick": Row(
+        NONE,
+        {EXECUTIVE, OWNER, OTHER_OWNER, ANALYST},
+        key="last week",
+        data={"key": "drift", "note": "Read it."},
+    ),
+    "review-sign-off": Row(NONE, {EXECUTIVE}, key="ticked week", data={"note": "Done."}),
+    "kpi-note": Row(NONE, {OWNER}, key="kpi", data={"period": "2026-W01", "text": "Holiday."}),
+    "explorer-data": Row(READERS, key="kpi"),
+    # workflows and releases
+    "workflows": Row(LOGGED_IN),
+    "workflow": Row(READERS, key="workflow"),
+    "workflow-roll-back": Row(READERS, GOES_BACK, key="workflow", data={"reason": "worse"}),
+    "releases": Row(LOGGED_IN),
+    "release": Row(READERS, key="release"),
+    "release-compare": Row(READERS, key="two releases"),
+    "release-adopt": Row(NONE, {OWNER}, key="other release", data={"reason": "It runs."}),
+    # promotions
+    "promotions": Row(LOGGED_IN),
+    "promotion": Row(READERS, key="promotion"),
+    "promotion-propose": Row(NONE, {BUILDER}, key="new release", data={"rationale": "Better."}),
+    "promotion-approve": Row(NONE, DECIDES, key="promotion", data=DECISION),
+    "promotion-reject": Row(NONE, DECIDES, key="promotion", data=DECISION),
+    "promotion-withdraw": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Too early."}),
+    "promotion-ask-again": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Now."}),
+    "gate-report": Row(READERS, key="gate report"),
+    "gate-report-json": Row(READERS, key="gate report"),
+    # post-mortems
+    "post-mortems": Row(LOGGED_IN),
+    "post-mortem": Row(READERS, key="post-mortem"),
+    "post-mortem-write": Row(
+        NONE, GOES_BACK, key="post-mortem", data={"cause": "A cause.", "impact": "An impact."}
+    ),
+    "post-mortem-add-action": Row(NONE, GOES_BACK, key="post-mortem", data={"text": "Tune it"}),
+    "post-mortem-finish-action": Row(NONE, GOES_BACK, key="action"),
+    "post-mortem-finish": Row(NONE, GOES_BACK, key="post-mortem"),
+    # evals, exceptions, receipts
+    "evals": Row(LOGGED_IN),
+    "eval-run": Row(READERS, key="eval run"),
+    "exceptions": Row(LOGGED_IN),
+    "exception-take": Row(NONE, TRIAGES, key="exception"),
+    "exception-resolve": Row(NONE, TRIAGES, key="exception", data={"comment": "Fixed."}),
+    "exception-dismiss": Row(NONE, TRIAGES, key="exception", data={"comment": "A test."}),
+    "receipts": Row(LOGGED_IN),
+    "receipt": Row(READERS, key="receipt"),
+    # the installation
+    "audit": Row(LOGGED_IN),
+    "audit-verify": Row(NONE, LOGGED_IN),
+    "jobs": Row(LOGGED_IN),
+    "job-retry": Row(NONE, {ADMIN, BUILDER, ANALYST}, key="job"),
+    "tokens": Row({ADMIN}),
+    "token-create": Row(NONE, {ADMIN}, data={"name": "ci", "scopes": ["releases:read"]}),
+    "token-revoke": Row(NONE, {ADMIN}, key="token"),
+}
+
+World = dict[str, tuple[Any, ...]]
+
+
+@pytest.fixture
+def world(
+    workflow: Workflow, live: Release, propose: Callable[..., Promotion],
+    approve: Callable[..., Promotion], make_release: Callable[..., Release], owner: User,
+    person: Callable[..., User], cfo: User,
+) -> World:  # fmt: skip
+    """One of everything, in a state in which each act is possible for somebody."""
+    approve(propose(70), owner)
+    roll_back(workflow, actor=owner, reason="worse")
+    post_mortem = PostMortem.objects.get()
+    action = add_action(post_mortem.pk, actor=owner, text="Tune it")
+    write_post_mortem(post_mortem.pk, actor=owner, cause="A cause.", impact="An impact.")
+    # Something to go back to again, and a candidate whose gate has passed.
+    approve(propose(80, fixes=post_mortem), owner)
+    approve(Promotion.objects.get(state=Promotion.State.AWAITING_OWNER), cfo)
+    promotion = propose(95, fixes=post_mortem)
+    assert promotion.state == Promotion.State.AWAITING_OWNER
+
+    moment = now()
+    partitions.forget()  # what other tests made is gone, and so will be what this one makes
+    partitions.ensure_partitions([moment.date()])
+    receipt = Receipt.objects.create(
+        run_id="run-1", day=moment.date(), workflow=workflow, standing="authorised",
+        started_at=moment, received_at=moment, body_sha256="0" * 64,
+    )  # fmt: skip
+    case = ExceptionCase.objects.create(
+        workflow=workflow, kind="unattributed", group_key="g", severity=1, title="No release",
+        first_at=moment, last_at=moment, opened_at=moment,
+    )  # fmt: skip
+    kpi = Kpi.objects.create(
+        workflow=workflow, slug="escalation", name="Escalation rate", owner=owner,
+        measure="escalated", unit="share",
+    )  # fmt: skip
+    this_week = period_of("weekly", moment.date())
+    last_week = this_week.previous()
+    ticked = last_week.previous()
+    ChecklistItem.objects.filter(review=open_review("weekly", ticked.key)).update(
+        done_at=moment, done_by=owner
+    )
+    job = Job.objects.create(
+        kind="evals.run", slot="failed", payload={"workflow": workflow.slug}, run_at=moment,
+        due_by=moment, created_at=moment, state=Job.State.FAILED, finished_at=moment,
+    )  # fmt: skip
+    token, _ = create_token("exporter", scopes=["receipts:write"], actor=TESTER)
+    partitions.forget()
+    return {
+        "": (),
+        "kind": ("weekly",),
+        "last week": ("weekly", last_week.key),
+        "ticked week": ("weekly", ticked.key),
+        "kpi": (kpi.pk,),
+        "workflow": (workflow.slug,),
+        "release": (live.pk,),
+        "two releases": (live.pk, promotion.release_id),
+        "new release": (live.pk,),
+        "other release": (live.pk,),
+        "promotion": (promotion.pk,),
+        "gate report": (promotion.gate_report_id,),
+        "post-mortem": (post_mortem.pk,),
+        "action": (action.pk,),
+        "eval run": (EvalRun.objects.filter(release=live)[0].pk,),
+        "exception": (case.pk,),
+        "receipt": (receipt.day.isoformat(), receipt.run_id),
+        "job": (job.pk,),
+        "token": (token.pk,),
+    }
+
+
+@pytest.fixture
+def people(
+    owner: User, controller: User, cfo: User, analyst: User, builder: User, auditor: User,
+    admin: User, outsider: User,
+) -> dict[str, User]:  # fmt: skip
+    create_workflow("close", "Close automation", owner=controller, actor=TESTER)
+    return {
+        EXECUTIVE: cfo, OWNER: owner, OTHER_OWNER: controller, ANALYST: analyst,
+        BUILDER: builder, AUDITOR: auditor, ADMIN: admin, OUTSIDER: outsider,
+    }  # fmt: skip
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Take back what happens inside, so that each request meets the same world."""
+    block = transaction.atomic()
+    block._from_testcase = True  # type: ignore[attr-defined] - durable blocks may stand inside
+    with block:
+        yield
+        transaction.set_rollback(True)
+
+
+def got_through(client: Client, method: str, url: str, data: dict[str, Any]) -> bool:
+    """Whether the answer was not a refusal: no 403, 404, 405, and not the login page."""
+    with undone():
+        answer = getattr(client, method)(url, data)
+    assert answer.status_code != 500
+    if answer.status_code == 302 and answer["Location"].startswith(("/login/?", "/reauth")):
+        return False
+    # 409 and 422 are answers to people who may; the table's data is right for each act, so
+    # they would mean that the world lacks what the act needs.
+    assert answer.status_code not in (409, 422), (url, answer.content.decode()[-3000:])
+    return answer.status_code not in (403, 404, 405)
+
+
+def test_every_url_has_its_row() -> None:
+    names = [pattern.name for pattern in get_resolver().url_patterns[0].url_patterns]
+    assert len(set(names)) == len(names)
+    assert set(names) == set(TABLE)
+
+
+def test_each_role_gets_through_exactly_where_the_table_says(
+    world: World, people: dict[str, User], confirmed: Callable[[User], Client]
+) -> None:
+    unexpected: list[str] = []
+    for role in ROLES:
+        client = Client() if role == NOBODY else confirmed(people[role])
+        cookies = client.cookies.copy()
+        for name, row in TABLE.items():
+            if name in TWO_WORLDS:
+                continue
+            url = reverse(name, args=world[row.key])
+            for method, allowed in (("get", row.get), ("post", row.post)):
+                client.cookies = cookies.copy()  # logging in and out change them
+                data = row.data if method == "post" else {}
+                if got_through(client, method, url, data) != (role in allowed):
+                    word = "refused" if role in allowed else "let through"
+                    unexpected.append(f"{method.upper()} {name}: {role} was {word}")
+    assert unexpected == []
+
+
+# These acts need a workflow in another state than the one in which the others are possible.
+TWO_WORLDS = {"release-adopt", "promotion-propose"}
+
+
+def test_adopting_and_proposing_follow_the_table_too(
+    workflow: Workflow, suites: Any, policy: Any, make_release: Callable[..., Release],
+    people: dict[str, User], confirmed: Callable[[User], Client],
+) -> None:  # fmt: skip
+    release = make_release()
+    for role in ROLES:
+        for name in sorted(TWO_WORLDS):
+            row, url = TABLE[name], reverse(name, args=(release.pk,))
+            client = Client() if role == NOBODY else confirmed(people[role])
+            assert got_through(client, "get", url, {}) == (role in row.get), (role, name)
+            assert got_through(client, "post", url, row.data) == (role in row.post), (role, name)
+
+
+def test_an_outsider_reads_nothing_and_nobody_acts_without_the_csrf_token(
+    world: World, owner: User, outsider: User, login: Callable[[User], Client], workflow: Workflow
+) -> None:
+    client = login(outsider)
+    for name, row in TABLE.items():
+        if OUTSIDER in row.get:
+            page = client.get(reverse(name, args=world[row.key])).content.decode()
+            assert workflow.name not in page, name
+
+    careless = Client(enforce_csrf_checks=True)
+    careless.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    for name, row in TABLE.items():
+        if row.post:
+            with undone():
+                answer = careless.post(reverse(name, args=world[row.key]), row.data)
+            assert answer.status_code == 403, name
