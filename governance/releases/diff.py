@@ -185,16 +185,17 @@ def _generic(
     for path in sorted(set(old) | set(new)):
         if old.get(path) == new.get(path) and (path in old) == (path in new):
             continue
+        what = f"{name}’s {path}"
         if path not in old:
-            sentence = f"The {path} is new: {show(new[path])}."
+            sentence = f"The {what} is new: {show(new[path])}."
         elif path not in new:
-            sentence = f"The {path} is gone; it was {show(old[path])}."
+            sentence = f"The {what} is gone; it was {show(old[path])}."
         elif isinstance(old[path], str) and isinstance(new[path], str) and len(new[path]) > 60:
-            sentence = f"The wording of the {path} changes."
+            sentence = f"The wording of the {what} changes."
         elif isinstance(old[path], list) and isinstance(new[path], list):
-            sentence = _list_sentence(path, old[path], new[path])
+            sentence = _list_sentence(what, old[path], new[path])
         else:
-            sentence = f"The {path} goes from {show(old[path])} to {show(new[path])}."
+            sentence = f"The {what} goes from {show(old[path])} to {show(new[path])}."
         changes.append(Change(sentence, risk, why))
     return changes or [Change(f"The {name} changes.", risk, why)]
 
@@ -380,7 +381,7 @@ def _feedback(before: Content, after: Content) -> list[Change]:
 
 
 def _wording(before: Content, after: Content) -> list[Change]:
-    return _generic("prompt and policy", before, after)
+    return _generic("prompt", before, after)
 
 
 _RULES = {
