@@ -308,8 +308,9 @@ def _page_answers(plan: Plan) -> bool:
             status, location = _get(plan, location)
     except (OSError, http.client.HTTPException):
         return False
-    # A redirection to https, or a host name that is not ours, is an answer all the same.
-    return alive < 500 and status < 500
+    # With HTTPS=true the answer is a redirection to https, and 400 where ALLOWED_HOSTS does not
+    # name this address: people come in by another door then.
+    return alive in (200, 301, 400) and (status in (200, 400) or location.startswith("https:"))
 
 
 def _get(plan: Plan, path: str) -> tuple[int, str]:
