@@ -88,9 +88,8 @@ def anchor(spans: Sequence[SpanData]) -> SpanData | None:
 def is_whole(spans: Sequence[SpanData]) -> bool:
     """Whether these spans hang together under one root."""
     ids = {span.span_id for span in spans}
-    return any(_is_root(span) for span in spans) and all(
-        _is_root(span) or span.parent_span_id in ids for span in spans
-    )
+    parents = {span.parent_span_id for span in spans}
+    return "" in parents and parents - ids == {""}
 
 
 def draft_of(spans: Sequence[SpanData], run: SpanData, workflow: str) -> ReceiptDraft:
@@ -171,12 +170,20 @@ def _value(span: SpanData, name: str) -> Any:
     return value
 
 
+def _pick(attributes: dict[str, Any], names: Sequence[str]) -> Any:
+    """The first of these attributes that says something."""
+    for name in names:
+        value = attributes.get(name)
+        if value is not None and value != "":
+            return value
+    return None
+
+
 def _first(spans: Iterable[SpanData], names: Sequence[str]) -> Any:
     for span in spans:
-        for name in names:
-            value = _value(span, name)
-            if value is not None and value != "":
-                return value
+        value = _pick(span.attributes, names)
+        if value is not None:
+            return value
     return None
 
 
@@ -265,27 +272,31 @@ def _json(text: Any) -> Any:
 
 def _observed(spans: Sequence[SpanData]) -> dict[str, str]:
     """What the spans show of the slots, to be compared with the manifest."""
-    seen: dict[str, list[str]] = {"model": [], "prompt_policy": [], "tools": [], "retrieval": []}
+    seen: dict[str, list[str]] = {}
     for span in spans:
-        prompt = _first((span,), PROMPT_NAME)
-        version = _first((span,), PROMPT_VERSION)
+        attributes = span.attributes
+        prompt = _pick(attributes, PROMPT_NAME)
+        version = _pick(attributes, PROMPT_VERSION)
         for slot, value in (
-            ("model", _first((span,), MODEL)),
-            ("prompt_policy", f"{prompt or ''}@{version}" if version is not None else prompt),
-            ("tools", _first((span,), TOOL)),
-            ("retrieval", span.attributes.get("gen_ai.data_source.id")),
+            ("model", _pick(attributes, MODEL)),
+            ("prompt_policy", prompt if version is None else f"{prompt or ''}@{version}"),
+            ("tools", _pick(attributes, TOOL)),
+            ("retrieval", attributes.get("gen_ai.data_source.id")),
         ):
-            if value is not None and str(value) not in seen[slot]:
+            if value is not None and str(value) not in seen.setdefault(slot, []):
                 seen[slot].append(str(value))
-    return {slot: ", ".join(values)[:300] for slot, values in seen.items() if values}
+    return {slot: ", ".join(values)[:300] for slot, values in seen.items()}
 
 
 def _carriers(
-    spans: Sequence[SpanData], read: Callable[[SpanData], Any]
+    spans: Sequence[SpanData], read: Callable[[dict[str, Any]], Any]
 ) -> list[tuple[SpanData, Any]]:
     """The spans that carry a value, without those that repeat the sum of what is below them."""
-    carrying = {span.span_id: (span, read(span)) for span in spans}
-    carrying = {key: pair for key, pair in carrying.items() if pair[1] is not None}
+    carrying = {
+        span.span_id: (span, value)
+        for span in spans
+        if (value := read(span.attributes)) is not None
+    }
     if len(carrying) > 1:
         parents = {span.span_id: span.parent_span_id for span in spans}
         for key in list(carrying):
@@ -297,7 +308,7 @@ def _carriers(
 
 
 def _total(spans: Sequence[SpanData], names: Sequence[str]) -> int | None:
-    carrying = _carriers(spans, lambda span: _first((span,), names))
+    carrying = _carriers(spans, lambda attributes: _pick(attributes, names))
     if not carrying:
         return None
     total = 0
@@ -320,10 +331,10 @@ def _cost(run: SpanData, spans: Sequence[SpanData]) -> Decimal | None:
     return sum(known, Decimal(0)) if known else None
 
 
-def _cost_value(span: SpanData) -> Any:
-    value = _first((span,), COST)
-    if value is None:
-        details = _json(span.attributes.get("langfuse.observation.cost_details"))
+def _cost_value(attributes: dict[str, Any]) -> Any:
+    value = _pick(attributes, COST)
+    if value is None and "langfuse.observation.cost_details" in attributes:
+        details = _json(attributes["langfuse.observation.cost_details"])
         value = details.get("total") if isinstance(details, dict) else None
     return value
 

@@ -86,35 +86,34 @@ def _store(
     triage: bool,
 ) -> StoreResult:
     result = StoreResult(refused=list(before.refused))
-    with transaction.atomic():
-        received_at = now()
-        prepared = prepare([draft for _, draft in fits], token, received_at)
-        firsts: dict[tuple[str, date], Row] = {}
-        for row in prepared:
-            firsts.setdefault(row.key, row)
-        inserted = rows.insert(list(firsts.values()))
-        bodies = rows.stored_bodies(firsts.keys() - inserted)
-        fresh = []
-        for (index, draft), row in zip(fits, prepared, strict=True):
-            is_first = firsts[row.key] is row
-            if is_first and row.key in inserted:
-                fresh.append(row)
-            elif bodies.get(row.key, firsts[row.key].body_sha256) == row.body_sha256:
-                result.duplicates += 1
-            else:
-                result.refused.append(
-                    Refusal(
-                        index, draft.run_id, "A receipt with this run_id and day is stored already,"
-                        " with another content. Nothing was changed.", is_conflict=True,
-                    )
-                )  # fmt: skip
-        result.accepted = len(fresh)
-        if triage:
-            wake_triage(fresh)
-        sums = Sums()
-        for row in fresh:
-            sums.add(row.counted())
-        rows.roll_up(sums)
+    received_at = now()
+    prepared = prepare([draft for _, draft in fits], token, received_at)
+    firsts: dict[tuple[str, date], Row] = {}
+    for row in prepared:
+        firsts.setdefault(row.key, row)
+    inserted = rows.insert(list(firsts.values()))
+    bodies = rows.stored_bodies(firsts.keys() - inserted)
+    fresh = []
+    for (index, draft), row in zip(fits, prepared, strict=True):
+        is_first = firsts[row.key] is row
+        if is_first and row.key in inserted:
+            fresh.append(row)
+        elif bodies.get(row.key, firsts[row.key].body_sha256) == row.body_sha256:
+            result.duplicates += 1
+        else:
+            result.refused.append(
+                Refusal(
+                    index, draft.run_id, "A receipt with this run_id and day is stored already,"
+                    " with another content. Nothing was changed.", is_conflict=True,
+                )
+            )  # fmt: skip
+    result.accepted = len(fresh)
+    if triage:
+        wake_triage(fresh)
+    sums = Sums()
+    for row in fresh:
+        sums.add(row.counted())
+    rows.roll_up(sums)
     result.refused.sort(key=lambda refusal: refusal.index)
     return result
 
@@ -231,7 +230,7 @@ def wake_triage(stored: Iterable[Row]) -> None:
 
 
 def with_partitions(write: Callable[[], T], days: set[date]) -> T:
-    """Write once more when an operator dropped a partition that this process remembered."""
+    """Write in one transaction, once more when a partition that was remembered is gone."""
     try:
         with transaction.atomic():
             return write()
@@ -240,4 +239,5 @@ def with_partitions(write: Callable[[], T], days: set[date]) -> T:
             raise
         forget()
         ensure_partitions(days)
-        return write()
+        with transaction.atomic():
+            return write()

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from django.db import transaction
-
 from governance.common.errors import InvalidInputError
 from governance.common.time import now
 from governance.people.models import ApiToken
@@ -65,25 +63,24 @@ def store_spans(spans: Sequence[SpanData], *, token: ApiToken) -> SpanResult:
 
 def _store(spans: Sequence[SpanData], token: ApiToken) -> SpanResult:
     result = SpanResult()
-    with transaction.atomic():
-        received_at = now()
-        firsts = _firsts(spans, result)
-        traces = _by_trace(firsts.values())
-        span_rows.lock_traces({key: not is_whole(group) for key, group in traces.items()})
-        inserted = span_rows.insert(list(firsts.values()), received_at)
-        result.stored = len(inserted)
-        if len(inserted) < len(firsts):
-            repeated = [span for key, span in firsts.items() if key not in inserted]
-            conflicts = span_rows.different(repeated)
-            result.duplicates += len(repeated) - len(conflicts)
-            if conflicts:
-                result.rejected[CONFLICT] += len(conflicts)
-            traces = _by_trace(span for key, span in firsts.items() if key in inserted)
-        if traces:
-            days = [span.day for group in traces.values() for span in group]
-            known = rows.stored_traces(list(traces), min(days), max(days))
-            drafts = _assemble(traces, known, token, received_at, result)
-            result.receipts = _write(drafts, known, token, received_at)
+    received_at = now()
+    firsts = _firsts(spans, result)
+    traces = _by_trace(firsts.values())
+    span_rows.lock_traces({key: not is_whole(group) for key, group in traces.items()})
+    inserted = span_rows.insert(list(firsts.values()), received_at)
+    result.stored = len(inserted)
+    if len(inserted) < len(firsts):
+        repeated = [span for key, span in firsts.items() if key not in inserted]
+        conflicts = span_rows.different(repeated)
+        result.duplicates += len(repeated) - len(conflicts)
+        if conflicts:
+            result.rejected[CONFLICT] += len(conflicts)
+        traces = _by_trace(span for key, span in firsts.items() if key in inserted)
+    if traces:
+        days = [span.day for group in traces.values() for span in group]
+        known = rows.stored_traces(list(traces), min(days), max(days))
+        drafts = _assemble(traces, known, token, received_at, result)
+        result.receipts = _write(drafts, known, token, received_at)
     return result
 
 

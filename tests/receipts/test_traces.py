@@ -63,8 +63,7 @@ def agent_trace() -> list[ProtoSpan]:
 def said() -> dict[str, Any]:
     """What the one receipt says, without when it was received."""
     (row,) = Receipt.objects.values()
-    del row["received_at"]
-    return row
+    return {name: value for name, value in row.items() if name != "received_at"}
 
 
 def test_children_first_and_the_root_in_a_later_batch(token: ApiToken) -> None:
