@@ -10,7 +10,7 @@ from governance import audit
 from governance.common.time import now, story_time, true_now
 from governance.demo.cast import Cast, create_cast
 from governance.demo.past_runs import Mail, PastRuns
-from governance.demo.questions import open_questions
+from governance.demo.questions import open_questions, second_mailbox
 from governance.demo.routine import Routine
 from governance.demo.support.library import ORDINARY, Library
 from governance.demo.support.releases import BY_KEY
@@ -50,9 +50,9 @@ def gate_policy(library: Library, *, with_recent: bool) -> dict[str, Any]:
         "guardrails": [
             {"metric": "silent_error", "suites": judged, "margin_points": 3},
             {"metric": "escalated", "suites": judged, "margin_points": 20},
-            {"metric": "correct", "suites": ["adversarial"], "margin_points": 8},
+            {"metric": "correct", "suites": ["adversarial"], "margin_points": 10},
         ],
-        "floors": [{"metric": "silent_error", "suites": ["golden"], "limit_percent": 20}],
+        "floors": [{"metric": "silent_error", "suites": ["golden"], "limit_percent": 25}],
         "hard_rules": ["must_pass", "policy_violations"],
     }
 
@@ -84,6 +84,7 @@ class _Story:
             "It hands over clearly more, and I accept that: nobody in that situation should get a"
             " prepared text. We look at the escalation rate again in six weeks.",
         )  # fmt: skip
+        self._step(27, 14, self._second_mailbox)
         if len({message.language for message in self._library.corpus()}) > 1:
             self._english_only_and_back()
         else:
@@ -213,6 +214,11 @@ class _Story:
             decisions = router_for(BY_KEY[key].slots(self._library)).decide_all(texts)
             shares.append(sum(decision.escalated for decision in decisions) / len(decisions))
         return f"it handed over {shares[1]:.0%} of it, the release before {shares[0]:.0%}"
+
+    def _second_mailbox(self) -> None:
+        """Somebody connects a second mailbox and forgets to name the release."""
+        second_mailbox(self._runs, self._library, self._release("bigger-corpus"), now())
+        finish_waiting_jobs()
 
     def _stricter_gate(self) -> None:
         moment = self._at(45, 10)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from governance.common.time import story_time
 from governance.demo.cast import Cast
 from governance.demo.past_runs import PastRuns
-from governance.demo.support.library import INJECTION, Library, Message
+from governance.demo.support.library import INJECTION, ORDINARY, Library, Message
 from governance.demo.support.target import router_for
 from governance.demo.support.traffic import Arrival, case_id
 from governance.demo.waiting_work import finish_waiting_jobs
@@ -48,6 +48,12 @@ def open_questions(
             text="Above target since we hand over more on purpose. The release that waits for me"
             " should bring it down; I want to see silent errors first.",
         )  # fmt: skip
+
+
+def second_mailbox(runs: PastRuns, library: Library, release: Release, moment: datetime) -> None:
+    """Run a few mails whose receipts do not say which release answered them."""
+    mails = [mail for mail in library.hold_out() if mail.kind == ORDINARY][10:15]
+    runs.run(release, _arrivals(mails, moment, 6_000), claim="none")
 
 
 def _arrivals(mails: Sequence[Message], end: datetime, number: int) -> list[Arrival]:

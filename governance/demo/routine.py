@@ -11,8 +11,11 @@ from governance.demo.waiting_work import finish_waiting_jobs
 from governance.evals import scheduling
 from governance.reviews import services as reviews
 from governance.reviews.cadence import MONTHLY, WEEKLY, Period, period_of
+from governance.triage import services as triage
+from governance.triage.models import ExceptionCase
 
 HOUR = 9
+Kind = ExceptionCase.Kind
 NOTES = {
     "drift": (
         "Read. Nothing that is not explained by the releases below.",
@@ -30,6 +33,17 @@ NOTES = {
     "full-suite": ("All three suites were run on the live release; see evals.",),
     "thresholds": ("Threshold stays. Coverage of the intents looked at; none is missing.",),
     "access": ("Four read tools, no write tool, refund limit 0. Corpus access unchanged.",),
+}
+DONE_ABOUT = {
+    Kind.UNATTRIBUTED: (
+        "A second mailbox was connected with an old configuration. It asks for its release now."
+    ),
+    Kind.UNAUTHORISED: "A trial outside the plan; it was stopped the same day.",
+    Kind.POLICY_VIOLATION: (
+        "Read the mails and answered them. The phrase goes into the guardrail with the next"
+        " release."
+    ),
+    Kind.EVAL_FAILED: "Ran it again; it finished.",
 }
 OWNERS = {"decide": "head-of-support", "thresholds": "head-of-support"}
 
@@ -56,14 +70,25 @@ class Routine:
         with story_time(moment - timedelta(hours=4)):
             if self.recent_suites:
                 slug = self._cast.workflow.slug
-                slot = f"Recent cases, {slug} {moment - timedelta(hours=4):%Y-%m-%dT%H:%M}"
-                scheduling.request_scheduled(slug, ["recent"], slot=slot)
+                slot = f"{slug} {moment - timedelta(hours=4):%Y-%m-%dT%H:%M}"
+                if _is_first_of_month(moment):
+                    kinds = ["golden", "recent", "adversarial"]
+                    scheduling.request_scheduled(slug, kinds, slot=f"Full suite, {slot}")
+                else:
+                    scheduling.request_scheduled(slug, ["recent"], slot=f"Recent cases, {slot}")
             finish_waiting_jobs()
         with story_time(moment):
+            self._work_off_exceptions()
             self._review(period_of(WEEKLY, moment.date()).previous(), "coo")
             month = period_of(MONTHLY, moment.date()).previous()
-            if moment.day <= 7:
+            if _is_first_of_month(moment):
                 self._review(month, "cfo")
+
+    def _work_off_exceptions(self) -> None:
+        analyst = self._cast["analyst"]
+        for exception in ExceptionCase.objects.open().filter(workflow=self._cast.workflow):
+            triage.take(exception.pk, actor=analyst)
+            triage.resolve(exception.pk, actor=analyst, comment=DONE_ABOUT[Kind(exception.kind)])
 
     def _review(self, period: Period, executive: str) -> None:
         review = reviews.open_review(period.kind, period.key)
@@ -73,3 +98,7 @@ class Routine:
             note = notes[(period.starts_on.toordinal() // 7) % len(notes)]
             reviews.tick(review, item.key, actor=who, note=note)
         reviews.sign_off(review, actor=self._cast[executive], note="Read and agreed.")
+
+
+def _is_first_of_month(monday: datetime) -> bool:
+    return monday.day <= 7

@@ -31,6 +31,7 @@ from governance.releases.models import LiveRelease, Release
 from governance.reviews.models import Review
 from governance.rollouts import services as rollouts
 from governance.rollouts.models import PostMortem, Promotion
+from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
 
 PASSWORD = "a password for the demo"
@@ -157,6 +158,9 @@ def _check_runs() -> None:
     assert standings["unattributed"] > 1
     assert standings["unauthorised"] == 4
     assert Receipt.objects.exclude(violations=[]).exists()
+    kinds = ExceptionCase.objects.open().values_list("kind", flat=True)
+    assert set(kinds) == {"unattributed", "unauthorised", "policy_violation"}
+    assert ExceptionCase.objects.filter(state="resolved", kind="unattributed").count() == 1
     escalated = RollUp.objects.filter(grain="day", measure="escalated")
     by_release = {
         release.number: [row for row in escalated if row.release_digest == release.pk]
@@ -169,7 +173,7 @@ def _check_runs() -> None:
     }
     assert shares[2] < shares[1]  # the promotion that helped
     assert shares[3] > shares[2] + 0.08  # the one that raised escalation
-    assert shares.keys() == {1, 2, 3, 4, 5}
+    assert shares.keys() == {1, 2, 3, 4, 5}  # 5: runs that nobody approved
 
 
 def _check_files(data_dir: Path) -> None:
