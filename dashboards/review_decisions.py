@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from django.db.models import Count, Window
 from django.urls import reverse
@@ -15,10 +16,12 @@ from dashboards.review_page import (
     ChecklistRow,
     DecisionCard,
     ExceptionRow,
+    GateRow,
     Happened,
     LiveRow,
 )
 from dashboards.tones import RISK, VERDICT, Chip, chip_for
+from governance.evals.models import GateReport
 from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.diff import compare
@@ -148,7 +151,7 @@ def decision_cards(user: User, *, acts: bool) -> tuple[DecisionCard, ...]:
         Promotion.objects.visible_to(user)
         .filter(state=Promotion.State.AWAITING_OWNER)
         .for_page()
-        .prefetch_related("release__components", "base__components", "approvals")
+        .prefetch_related("approvals")
         .order_by("requested_at")
     )
     return tuple(_card(promotion, user, acts=acts) for promotion in waiting)
@@ -156,7 +159,6 @@ def decision_cards(user: User, *, acts: bool) -> tuple[DecisionCard, ...]:
 
 def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
     release, base, report = promotion.release, promotion.base, promotion.gate_report
-    difference = compare(base.contents() if base else {}, release.contents())
     verdict = report.verdict if report else "missing"
     known = VERDICT.get(verdict, VERDICT["missing"])
     why_not = _why_not(promotion, user) if acts else "Signed off; decided on its own page."
@@ -172,8 +174,8 @@ def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
         digest=release.pk,
         asked=f"Asked by {promotion.requested_by_label} · {moment(promotion.requested_at)}",
         rationale=promotion.rationale,
-        changes=tuple(difference.sentences),
-        gates=gate_rows(report.content, judged_only=True) if report else (),
+        changes=_changes(base.pk if base else "", release.pk),
+        gates=_gates(report.pk) if report else (),
         evidence_url=page,
         compare_url=reverse("release-compare", args=(base.pk, release.pk)) if base else "",
         review_round=promotion.review_round,
@@ -186,6 +188,20 @@ def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
         reject_url="" if why_not else reverse("promotion-reject", args=(promotion.pk,)),
         why_not=why_not,
     )
+
+
+@lru_cache(maxsize=256)
+def _changes(base: str, candidate: str) -> tuple[str, ...]:
+    """Say what differs between two releases. Both are immutable, so it is said once."""
+    found = Release.objects.prefetch_related("components").in_bulk([base, candidate])
+    before = found[base].contents() if base else {}
+    return tuple(compare(before, found[candidate].contents()).sentences)
+
+
+@lru_cache(maxsize=256)
+def _gates(digest: str) -> tuple[GateRow, ...]:
+    """Lay out a gate report. It is named by its digest, so it never changes."""
+    return gate_rows(GateReport.objects.get(pk=digest).content, judged_only=True)
 
 
 def _why_not(promotion: Promotion, user: User) -> str:

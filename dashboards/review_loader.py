@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from django.urls import reverse
@@ -118,17 +119,22 @@ def frozen(period: Period, user: User, review: Review) -> dict[str, Any]:
 
 def signed_page(
     review: Review, period: Period, user: User, *, today: date
-) -> dict[str, Any] | None:
+) -> SimpleNamespace | None:
     """Return the page as it was at sign-off; None for one that kept nothing."""
     if not review.frozen:
         return None
-    signed = asdict(checklist(period, review, user, acts=False))
-    return {
-        **review.frozen,
-        "period": asdict(_period(period, today)),
-        "checklist": signed,
-        "frozen_at": signed["signed_off"],
-    }
+    signed = checklist(period, review, user, acts=False)
+    shown: SimpleNamespace = _thawed(review.frozen)
+    shown.period, shown.checklist = _period(period, today), signed
+    shown.frozen_at = signed.signed_off
+    return shown
+
+
+def _thawed(value: Any) -> Any:
+    """Turn stored JSON into objects that templates and drawings read like the live ones."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{key: _thawed(inner) for key, inner in value.items()})
+    return [_thawed(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _kpis(user: User) -> list[Kpi]:

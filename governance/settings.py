@@ -94,6 +94,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "governance.api.middleware.MachineEndpoints",  # answers machines before session and CSP
     "django.middleware.security.SecurityMiddleware",
+    # Pages and static files alike. It pads at random, and the CSRF token is masked anew each time.
+    "django.middleware.gzip.GZipMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

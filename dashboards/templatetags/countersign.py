@@ -11,7 +11,9 @@ from django.utils.safestring import SafeString
 from lucide.templatetags.lucide import lucide
 
 from dashboards import numbers
-from dashboards.charts import PLOTLY_STYLE_IDS
+from dashboards.charts import PLOTLY_STYLE_IDS, DriftPlot, IntervalBar
+from dashboards.drawing import drift_svg, interval_svg, sparkline_svg
+from dashboards.sparkline import Sparkline
 from dashboards.tones import Chip, chip_for
 
 register = template.Library()
@@ -40,16 +42,13 @@ def _icon(name: str) -> SafeString:
 
 
 @register.simple_tag
-def chip(shown: Chip | dict[str, str] | str, kind: str = "state", word: str = "") -> SafeString:
+def chip(shown: Chip | str, kind: str = "state", word: str = "") -> SafeString:
     """Draw a status chip: `{% chip row.status %}` or `{% chip promotion.state "state" %}`.
 
-    Takes a Chip, the dict of one (a frozen page) or a key of the named kind; `word` replaces
-    the word where a page knows a better one.
+    Takes a Chip or a key of the named kind; `word` replaces the word where a page knows better.
     """
-    if isinstance(shown, dict):
-        shown = Chip(shown["word"], shown["tone"], shown["icon"])
-    elif not isinstance(shown, Chip):
-        shown = chip_for(kind, shown)
+    if isinstance(shown, str) or not hasattr(shown, "icon"):
+        shown = chip_for(kind, str(shown))
     return format_html(
         '<span class="chip {}">{}{}</span>', shown.tone, _icon(shown.icon), word or shown.word
     )
@@ -110,3 +109,21 @@ def query(context: template.Context, **changes: object) -> str:
 def plotly_style_ids() -> tuple[str, ...]:
     """Return the ids of the style elements that Plotly writes into."""
     return PLOTLY_STYLE_IDS
+
+
+@register.simple_tag
+def sparkline(spark: Sparkline, sentence: str, tone: str) -> SafeString:
+    """Draw a sparkline; the sentence says the same."""
+    return sparkline_svg(spark, sentence, tone)
+
+
+@register.simple_tag
+def drift_plot(plot: DriftPlot, sentence: str) -> SafeString:
+    """Draw a 6–12 chart; the sentence says the same."""
+    return drift_svg(plot, sentence)
+
+
+@register.simple_tag
+def interval_bar(bar: IntervalBar | None, tone: str) -> SafeString | str:
+    """Draw a change with its interval beside its numbers."""
+    return interval_svg(bar, tone)
