@@ -98,7 +98,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 ready.set()
         ready.set()
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         ready.wait(READY_WITHIN)
         if up.poll() is not None or not any(line.startswith("ready ") for line in output):
@@ -110,6 +111,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             up.wait(60)
         except subprocess.TimeoutExpired:
             up.kill()
+        reader.join()
+        assert up.stdout is not None
+        up.stdout.close()
 
 
 @dataclass

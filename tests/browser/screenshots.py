@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM, Visit
 from tests.browser.pages import paths
 
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = {"1440": 900, "768": 1024, "390": 844}
 
 
@@ -30,7 +32,7 @@ def main() -> None:
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        for theme in ("light",) if options.readme else ("light", "dark"):
+        for theme in THEMES[:1] if options.readme else THEMES:
             for width, height in WIDTHS.items():
                 if options.readme and width != "1440":
                     continue

@@ -66,9 +66,10 @@ def test_read_the_week_approve_see_it_live_roll_back_and_explain(
     receipts_carry(owner, candidate.group())
 
     page = owner.go("/workflows/support-triage/")
-    page.get_by_role("link", name=re.compile("Roll back")).first.click()
-    page.locator("[name=reason]").last.fill("Customers complain about wrong answers.")
-    page.get_by_role("button", name=re.compile("Roll back")).first.click()
+    page.get_by_text("Roll back…").first.click()
+    form = page.locator("details[open] form")
+    form.locator("[name=reason]").fill("Customers complain about wrong answers.")
+    form.get_by_role("button", name=re.compile("Roll back to")).click()
     page.wait_for_load_state("networkidle")
     served = re.search(r"\br\d+\b", owner.go("/workflows/support-triage/").inner_text("main"))
     assert served is not None
@@ -82,7 +83,7 @@ def test_read_the_week_approve_see_it_live_roll_back_and_explain(
     page = builder.go("/releases/")
     page.get_by_role("link", name=candidate.group(), exact=True).first.click()
     page.locator("[name=rationale]").fill("Once more.")
-    page.get_by_role("button", name=re.compile("Propose|Ask for")).click()
+    page.get_by_role("button", name="Ask for promotion").click()
     page.wait_for_load_state("networkidle")
     expect(page.get_by_role("alert").first).to_contain_text("post-mortem")
 

@@ -109,5 +109,11 @@ def test_a_higher_money_limit_is_high_risk_and_so_is_dropping_it() -> None:
 
 @pytest.mark.parametrize("slot", ["guardrails", "tools", "retrieval", "model", "prompt_policy"])
 def test_content_of_any_shape_never_breaks_the_comparison(slot: str) -> None:
-    for odd in ({"tools": "all"}, {"documents": [1, None]}, {"a": {"b": [{}]}}, {"access": 7}):
+    oddities: tuple[dict[str, Any], ...] = (
+        {"tools": "all"},
+        {"documents": [1, None]},
+        {"a": {"b": [{}]}},
+        {"access": 7},
+    )
+    for odd in oddities:
         assert not changed(**{slot: odd}).is_empty
