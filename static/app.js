@@ -104,7 +104,8 @@
   }
   hint();
   const rows = () => all("[data-queue] [data-exception]");
-  const current = () => find("[data-exception].is-current");
+  // A row that was swapped has lost its mark but has the focus: the next key goes on from there.
+  const current = () => find("[data-exception].is-current") || doc.activeElement.closest("[data-exception]");
   const move = (step) => {
     const list = rows();
     if (!list.length) return;

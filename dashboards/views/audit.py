@@ -44,6 +44,12 @@ class Row:
     url: str
     body: str
 
+    @property
+    def named(self) -> bool:
+        """Whether the object says more than the actor: who logs in is named once."""
+        event = self.event
+        return (event.object_type, event.object_id) != (event.actor_type, event.actor_id)
+
 
 @require_GET
 @login_required
