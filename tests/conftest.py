@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -18,26 +18,24 @@ from governance.releases.services import register_release
 from governance.workflows.models import Workflow
 from governance.workflows.services import create_workflow
 
-PASSWORD = "correct horse battery staple"  # noqa: S105
+PASSWORD = "correct horse battery staple"
 TESTER = Actor.system("tests")
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Everything after the migrations runs under the login that runs the product."""
     with django_db_blocker.unblock():
         connection.close()
         connection.settings_dict["OPTIONS"]["assume_role"] = "cs_app"
-        connection.ops.execute_sql_flush = _flush  # type: ignore[method-assign]
+        connection.ops.execute_sql_flush = _flush  # type: ignore[method-assign, assignment]
     yield
     with django_db_blocker.unblock():
         connection.close()
         connection.settings_dict["OPTIONS"].pop("assume_role")
 
 
-def _flush(statements: list[str]) -> None:
+def _flush(statements: Iterable[str]) -> None:
     """Empty the tables between tests, past the triggers that refuse it to everybody else."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("RESET ROLE")
