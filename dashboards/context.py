@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet, Subquery, Value
+from django.db.models import Count, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from governance.people.models import User
 from governance.receipts.models import RollUp
 from governance.rollouts.models import PostMortem, Promotion
 from governance.triage.models import ExceptionCase
+from governance.workflows.models import Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """The theme, and the navigation, which is made only where a template asks for it."""
     theme = request.COOKIES.get("theme", "")
     found: dict[str, Any] = {"theme": theme if theme in ("light", "dark") else ""}
-    user = getattr(request, "user", None)
-    if isinstance(user, User) or (user is not None and user.is_authenticated):
+    user: User | None = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
         counts = SimpleLazyObject(lambda: _counts(user))
         found["navigation"] = SimpleLazyObject(lambda: _navigation(request, user, counts))
         found["data_complete_to"] = SimpleLazyObject(lambda: _complete_to(counts["newest"]))
@@ -64,14 +65,15 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 def _counts(user: User) -> dict[str, Any]:
     """Everything the frame counts, in one query."""
     unfinished = PostMortem.objects.visible_to(user).unfinished()
+    # Backwards along the index until the first row; a Max would read every hour there is.
     newest = (
-        RollUp.objects.filter(grain=RollUp.Grain.HOUR)
-        .order_by()
-        .values("grain")
-        .annotate(newest=Max("starts_at"))
-        .values("newest")
+        RollUp.objects.filter(
+            grain=RollUp.Grain.HOUR, workflow__in=Workflow.objects.visible_to(user)
+        )
+        .order_by("-starts_at")
+        .values("starts_at")[:1]
     )
-    return User.objects.values(
+    found = User.objects.values(
         decisions=_counted(
             Promotion.objects.visible_to(user).filter(state=Promotion.State.AWAITING_OWNER)
         ),
@@ -80,6 +82,7 @@ def _counts(user: User) -> dict[str, Any]:
         overdue=_counted(unfinished.filter(due_at__lt=Now())),
         newest=Subquery(newest),
     ).get(pk=user.pk)
+    return dict(found)
 
 
 def _counted(rows: QuerySet[Any]) -> Coalesce:
@@ -103,17 +106,9 @@ def _navigation(request: HttpRequest, user: User, counts: Any) -> list[Item]:
     places = PLACES + (FOR_ADMINS if user.role == User.Role.ADMIN else ())
     return [
         Item(
-            name, url, label, icon,
+            name, reverse(name), label, icon,
             here == name or here.startswith(parts),
             tab, *numbers.get(name, (0, "", False)),
         )
         for name, label, icon, parts, tab in places
-        if (url := _url(name))
     ]  # fmt: skip
-
-
-def _url(name: str) -> str:
-    try:
-        return reverse(name)
-    except NoReverseMatch:
-        return ""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import wraps
-from typing import Concatenate, ParamSpec, overload
+from functools import update_wrapper
+from typing import Concatenate, ParamSpec, cast, overload
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
@@ -73,8 +73,7 @@ def reauthenticated(page: View[P] | str) -> View[P] | Callable[[View[P]], View[P
 
 
 def _guarded(view: View[P], page: str) -> View[P]:
-    @wraps(view)
-    def guard(request: UserRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guard(request: UserRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if is_recent(request):
             return view(request, *args, **kwargs)
         back = reverse(page, kwargs=kwargs) if page else _sent_from(request)
@@ -89,7 +88,7 @@ def _guarded(view: View[P], page: str) -> View[P]:
             return HttpResponseClientRedirect(url)
         return HttpResponseRedirect(url)
 
-    return guard
+    return cast("View[P]", update_wrapper(guard, view))
 
 
 def _sent_from(request: HttpRequest) -> str:

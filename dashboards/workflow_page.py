@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from django.db.models import Sum
-from django.db.models.functions import TruncWeek
+from datetime import datetime
 
 from dashboards.numbers import Unit, format_bound, format_change, format_value
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.tones import KPI_STATUS, Chip
-from governance.common.time import now
+from governance.common.time import today
 from governance.kpis.models import Kpi
+from governance.kpis.readings import weekly
 from governance.kpis.status import kpi_status
-from governance.receipts.models import RollUp
 from governance.releases.models import LiveRelease, Release
+from governance.reviews.cadence import weeks_until
 from governance.rollouts.models import Approval, LiveChange
 from governance.workflows.models import Workflow
 
@@ -81,7 +78,7 @@ def _move(change: LiveChange) -> Move:
             and approval.review_round == change.promotion.review_round
         ]
         who = " and ".join(approval.approver_label for approval in said) or who
-        why = " · ".join(approval.reason for approval in said)
+        why = "” and “".join(approval.reason for approval in said)
     tone = {"rollback": "bad", "promotion": "good"}.get(change.cause, "accent")
     word = {"rollback": "Rolled back to", "promotion": "Promoted", "adopt": "Adopted as found:"}
     deed = {"rollback": "Rolled back", "promotion": "Approved", "adopt": "Adopted"}
@@ -107,35 +104,27 @@ def moved_by(changes: list[Move], live: LiveRelease | None) -> list[Move]:
     return found
 
 
-def kpi_lines(workflow: Workflow) -> list[KpiLine]:
-    """The KPIs with thirteen weeks behind them, in two queries."""
+def kpi_lines(workflow: Workflow, changes: list[Move]) -> list[KpiLine]:
+    """The KPIs with thirteen weeks behind them, in two queries; `changes` become ticks."""
     kpis = list(Kpi.objects.filter(workflow=workflow).select_related("owner"))
     if not kpis:
         return []
-    moment = now()
-    monday = (moment - timedelta(days=moment.weekday())).replace(
-        hour=0, minute=0, second=0, microsecond=0
+    mondays = weeks_until(today(), WEEKS)
+    totals = weekly([workflow.pk], {kpi.measure for kpi in kpis}, mondays)
+    ticks = sorted(
+        {
+            (move.at.date() - mondays[0]).days // 7
+            for move in changes
+            if move.at.date() >= mondays[0]
+        }
     )
-    weeks = [monday - timedelta(weeks=back) for back in range(WEEKS - 1, -1, -1)]
-    sums = (
-        RollUp.objects.filter(
-            workflow=workflow,
-            grain=RollUp.Grain.DAY,
-            measure__in={kpi.measure for kpi in kpis},
-            starts_at__gte=weeks[0],
-        )
-        .annotate(week=TruncWeek("starts_at"))
-        .values("week", "measure")
-        .annotate(count=Sum("n"), whole=Sum("total"))
-    )
-    means: dict[str, dict[datetime, float]] = defaultdict(dict)
-    for row in sums:
-        if row["count"]:
-            means[row["measure"]][row["week"]] = row["whole"] / row["count"]
-    return [_kpi_line(kpi, [means[kpi.measure].get(week) for week in weeks]) for kpi in kpis]
+    return [
+        _kpi_line(kpi, [totals.mean(workflow.pk, kpi.measure, day) for day in mondays], ticks)
+        for kpi in kpis
+    ]
 
 
-def _kpi_line(kpi: Kpi, readings: list[float | None]) -> KpiLine:
+def _kpi_line(kpi: Kpi, readings: list[float | None], ticks: list[int]) -> KpiLine:
     unit = Unit(kpi.unit)
     value, before = readings[-1], readings[-2]
     status = kpi_status(
@@ -161,6 +150,6 @@ def _kpi_line(kpi: Kpi, readings: list[float | None]) -> KpiLine:
         limit=format_bound(kpi.limit, unit, lower_is_better=kpi.lower_is_better),
         change=format_change(difference, unit),
         change_word=word,
-        sparkline=draw_sparkline(readings, target=kpi.target),
+        sparkline=draw_sparkline(readings, target=kpi.target, releases=ticks),
         sentence=f"{kpi.name}, {WEEKS} weeks: {shown} now, {chip.word.lower()}.",
     )

@@ -96,7 +96,7 @@ def _act(
         found = get_object_or_404(_visible(request), pk=found.pk)
         where = "action_error" if on_actions else "error"
         shown = {where: str(refusal)}
-        return _page(request, found, typed=request.POST, status=refusal.status, **shown)  # type: ignore[arg-type]
+        return _page(request, found, typed=request.POST, status=refusal.status, **shown)
     if on_actions and request.htmx:
         return _page(request, get_object_or_404(_visible(request), pk=found.pk))
     messages.success(request, done)

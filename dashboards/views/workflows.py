@@ -58,7 +58,7 @@ def workflow(request: UserRequest, slug: str) -> HttpResponse:
         "live": live,
         "moves": moved_by(changes, live),
         "changes": changes,
-        "kpis": kpi_lines(found),
+        "kpis": kpi_lines(found, changes),
         "promotion": Promotion.objects.filter(workflow=found).open().for_page().first(),
         "releases": releases[:RELEASES_SHOWN],
         "exceptions": open_cases.ranked()[:EXCEPTIONS_SHOWN],

@@ -129,3 +129,15 @@ def test_the_queries_do_not_grow_with_history(
 
 
 WORKFLOW_QUERIES = 15
+
+
+def test_kpis_show_the_week_with_target_limit_and_status(
+    workflow: Workflow, promoted: Promotion, measured: None, owner: User,
+    login: Callable[[User], Client],
+) -> None:  # fmt: skip
+    page = login(owner).get(reverse("workflow", args=(workflow.slug,))).content.decode()
+    assert "Time to first response" in page
+    assert "6\N{NO-BREAK SPACE}m\N{NO-BREAK SPACE}40\N{NO-BREAK SPACE}s" in page
+    assert "On track" in page
+    assert "approves promotions" in page
+    assert 'class="flag"' in page  # the releases of these weeks
