@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import HttpRequest
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+
+from dashboards.views.errors import not_found
 
 BORN = "born"
 SEEN = "seen"
@@ -35,3 +38,7 @@ class PageMiddleware:
             response.headers["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("HX-Request", "Cookie"))
         return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """An address with a value that no column can hold (a NUL, a huge number) leads nowhere."""
+        return not_found(request) if isinstance(exception, DataError) else None
