@@ -244,6 +244,24 @@ def test_a_body_shorter_than_announced_is_refused(sender: Client) -> None:
     assert_nothing_stored()
 
 
+def test_a_chunked_body_is_read_to_its_end(sender: Client) -> None:
+    """Exporters that compress while they send do not know the length."""
+    whole = gzip.compress(request(run_span()).SerializeToString())
+    chunked: dict[str, Any] = {
+        "CONTENT_LENGTH": "", "wsgi.input": io.BytesIO(whole), "wsgi.input_terminated": True,
+    }  # fmt: skip
+
+    response = sender.post(
+        "/v1/traces", content_type=PROTOBUF, headers={"content-encoding": "gzip"},
+        CONTENT_TYPE=PROTOBUF, **chunked,
+    )  # fmt: skip
+    chunked["wsgi.input"] = io.BytesIO(bytes(9 * 2**20))
+    too_large = sender.post("/v1/traces", content_type=PROTOBUF, CONTENT_TYPE=PROTOBUF, **chunked)
+
+    assert (response.status_code, too_large.status_code) == (200, 413)
+    assert Receipt.objects.count() == 1
+
+
 def test_only_post_is_answered(sender: Client) -> None:
     response = sender.get("/v1/traces")
 
