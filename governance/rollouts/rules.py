@@ -42,9 +42,9 @@ def is_second_approver(user: User, workflow: Workflow) -> bool:
 
 
 def _may_decide(user: User, promotion: Promotion) -> bool:
-    return user.pk == kpi_owner(promotion.workflow).pk or is_second_approver(
-        user, promotion.workflow
-    )
+    if user.pk == kpi_owner(promotion.workflow).pk:
+        return True
+    return needs_second_approver(promotion) and is_second_approver(user, promotion.workflow)
 
 
 def _may_roll_back(user: User, workflow: Workflow) -> bool:
@@ -59,7 +59,8 @@ register_rule("promotion.propose", has_role(User.Role.BUILDER), "Only a builder 
 register_rule(
     "promotion.approve",
     _may_decide,
-    "Only the KPI owner decides; an executive or another KPI owner can be the second approver.",
+    "Only the KPI owner decides; where a second approver is needed, also an executive or the KPI"
+    " owner of another workflow.",
 )
 register_rule(
     "promotion.adopt",

@@ -97,10 +97,13 @@ def test_only_the_right_people_with_a_fresh_password_and_a_reason_decide(
     auditor: User,
     admin: User,
     outsider: User,
+    cfo: User,
+    controller: User,
 ) -> None:
     promotion = propose()
+    assert promotion.risk == Promotion.Risk.MEDIUM  # no second approver is needed
     seen: dict[str, Any] = {"review_round": 1, "reason": "yes", "authenticated_at": now()}
-    for stranger in (builder, analyst, auditor, admin, outsider):
+    for stranger in (builder, analyst, auditor, admin, outsider, cfo, controller):
         with pytest.raises(NotAllowedError):
             services.approve_promotion(promotion.pk, actor=stranger, **seen)
         with pytest.raises(NotAllowedError):
