@@ -16,6 +16,7 @@ from datetime import datetime
 from multiprocessing import get_context
 from typing import Any
 
+import django
 from django.db import connection, transaction
 
 from governance.audit.chain import DOMAIN, GENESIS
@@ -85,12 +86,12 @@ def verify(first: int = 1, last: int | None = None, *, processes: int = 1) -> Ve
     """
     end = last if last is not None else _newest()
     share = -(-(end - first + 1) // processes)
-    if processes == 1 or share < CHUNK:
+    if processes == 1 or end - first < processes:
         return _verify_part(first, end)
     bounds = [(start, min(start + share - 1, end)) for start in range(first, end + 1, share)]
-    with ProcessPoolExecutor(
-        len(bounds), mp_context=get_context("spawn"), initializer=_set_up
-    ) as pool:
+    # django.setup first: what is unpickled after it imports models.
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(len(bounds), mp_context=spawn, initializer=django.setup) as pool:
         return _joined(list(pool.map(_verify_part, *zip(*bounds, strict=True))))
 
 
@@ -103,12 +104,6 @@ def verify_newest(count: int) -> Verification:
 def sensible_processes() -> int:
     """Two, where there are two processors and enough events to be worth starting them."""
     return 2 if (os.cpu_count() or 1) > 1 and _newest() > 50 * CHUNK else 1
-
-
-def _set_up() -> None:
-    import django
-
-    django.setup()
 
 
 def _newest() -> int:

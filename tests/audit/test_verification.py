@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
+from psycopg.conninfo import make_conninfo
 
 from governance import audit
 from governance.audit import Actor
@@ -203,6 +209,47 @@ def test_the_exit_code_says_valid_broken_or_incomplete(capsys: pytest.CaptureFix
     tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = 2")
     code, said = run()
     assert (code, said["intact"], said["fault_count"]) == (1, False, 1)
+
+
+def test_several_processes_find_the_same_as_one() -> None:
+    write(9)
+    assert _processes("2") == (0, 9, 0)
+    tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = 8")
+    rehash(5)  # the last one of the first half: the second half's link shows it
+    code, events, faults = _processes("2")
+    assert (code, events, faults) == (1, 9, verify().fault_count)
+    assert faults == 2
+
+
+def _processes(number: str) -> tuple[int, int, int]:
+    """Run the command as operators do, on this test's database."""
+    name = connection.settings_dict["NAME"]
+    url = make_conninfo(os.environ["DATABASE_URL"], dbname=str(name))
+    done = subprocess.run(
+        [sys.executable, "manage.py", "audit_verify", "--json", "--processes", number],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    said = json.loads(done.stdout)
+    return done.returncode, said["events"], said["fault_count"]
+
+
+def test_a_verification_that_cannot_end_is_incomplete_and_not_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*args: object, **options: object) -> None:
+        raise BrokenProcessPool("a process died")
+
+    monkeypatch.setattr("governance.management.commands.audit_verify.verify", die)
+    with pytest.raises(SystemExit) as ended:
+        call_command("audit_verify", "--json")
+    assert ended.value.code == 2
+    assert "could not be read to its end" in json.loads(capsys.readouterr().out)["sentence"]
 
 
 def test_eight_writers_at_once_make_one_chain_without_forks() -> None:
