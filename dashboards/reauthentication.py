@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import update_wrapper
-from typing import Concatenate, ParamSpec, cast, overload
-from urllib.parse import urlencode, urlsplit
+from typing import Concatenate, ParamSpec, cast
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -57,49 +57,32 @@ def safe_next(request: HttpRequest, url: str, default: str = "/") -> str:
     return url if inside else default
 
 
-@overload
-def reauthenticated(page: View[P]) -> View[P]: ...
-@overload
-def reauthenticated(page: str) -> Callable[[View[P]], View[P]]: ...
-def reauthenticated(page: View[P] | str) -> View[P] | Callable[[View[P]], View[P]]:
+def reauthenticated(page: str) -> Callable[[View[P]], View[P]]:
     """Let a POST view run only after a recent password, else ask for it first.
 
-    `@reauthenticated("promotion")` names the page with the form, which takes the same arguments
-    as the view. Plain `@reauthenticated` goes back to where the form was sent from.
+    Args:
+        page: the URL name of the page with the form; it takes the same arguments as the view.
     """
-    if isinstance(page, str):
-        return lambda view: _guarded(view, page)
-    return _guarded(page, "")
 
+    def guarded(view: View[P]) -> View[P]:
+        def guard(request: UserRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if is_recent(request):
+                return view(request, *args, **kwargs)
+            back = reverse(page, kwargs=kwargs)
+            fields = {
+                name: str(value)[:LONGEST_KEPT]
+                for name, value in request.POST.items()
+                if name not in NEVER_KEPT
+            }
+            request.session[KEPT] = {"page": back, "fields": fields}
+            url = f"{reverse('reauthenticate')}?{urlencode({'next': back})}"
+            if getattr(request, "htmx", False):
+                return HttpResponseClientRedirect(url)
+            return HttpResponseRedirect(url)
 
-def _guarded(view: View[P], page: str) -> View[P]:
-    def guard(request: UserRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if is_recent(request):
-            return view(request, *args, **kwargs)
-        back = reverse(page, kwargs=kwargs) if page else _sent_from(request)
-        fields = {
-            name: str(value)[:LONGEST_KEPT]
-            for name, value in request.POST.items()
-            if name not in NEVER_KEPT
-        }
-        request.session[KEPT] = {"page": urlsplit(back).path, "fields": fields}
-        url = f"{reverse('reauthenticate')}?{urlencode({'next': back})}"
-        if getattr(request, "htmx", False):
-            return HttpResponseClientRedirect(url)
-        return HttpResponseRedirect(url)
+        return cast("View[P]", update_wrapper(guard, view))
 
-    return cast("View[P]", update_wrapper(guard, view))
-
-
-def _sent_from(request: HttpRequest) -> str:
-    """The page of the form: what it says itself, else where the browser says it was."""
-    said = safe_next(request, str(request.POST.get("next", "")), "")
-    if said:
-        return said
-    parts = urlsplit(request.headers.get("Referer", ""))
-    if parts.netloc != request.get_host():
-        return "/"
-    return safe_next(request, parts.path + (f"?{parts.query}" if parts.query else ""))
+    return guarded
 
 
 def kept_fields(request: HttpRequest) -> dict[str, str]:

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
 
 from dashboards.forms import LoginForm, PasswordForm
 from dashboards.http import UserRequest
@@ -53,7 +54,8 @@ def enter(request: HttpRequest) -> HttpResponse:
 
 
 def _whole_page_login(request: HttpRequest) -> HttpResponse:
-    current = getattr(request, "htmx").current_url_abs_path or "/"  # noqa: B009 - set by middleware
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined] # set by its middleware
+    current = htmx.current_url_abs_path or "/"
     return HttpResponseClientRedirect(f"{reverse('login')}?{urlencode({'next': current})}")
 
 
