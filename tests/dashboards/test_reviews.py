@@ -83,7 +83,12 @@ def test_the_page_costs_the_same_few_queries_for_everybody(
 
 
 def test_an_outsider_sees_the_frame_and_nothing_in_it(
-    outsider: User, measured: None, waiting: Promotion, exception: ExceptionCase, login: Login
+    outsider: User,
+    cfo: User,
+    measured: None,
+    waiting: Promotion,
+    exception: ExceptionCase,
+    login: Login,
 ) -> None:
     page = page_of(login(outsider))
     for secret in (

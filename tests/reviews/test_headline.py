@@ -62,6 +62,14 @@ def test_a_rollback_of_this_period_is_told() -> None:
     assert "rolled back" not in said(fact("Quality", KpiStatus.ON_TRACK), moves=(old,))
 
 
+def test_a_rollback_is_not_taken_for_the_release_that_went_live() -> None:
+    broken = fact("Escalation rate", KpiStatus.OUTSIDE_LIMIT, date(2026, 11, 16))
+    back = Move(1, "Support triage", "r4", TUESDAY, rolled_back_from="r5")
+    text = said(broken, moves=(back,))
+    assert "r4 went live" not in text
+    assert "since the week of 16 Nov" in text
+
+
 def test_no_data_is_said_and_never_calm() -> None:
     assert said(fact("Quality", KpiStatus.NO_DATA)).startswith("Nothing was measured this week")
     text = said(fact("Quality", KpiStatus.NO_DATA), fact("Cost", KpiStatus.ON_TRACK))
