@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +50,11 @@ from governance.reviews.models import Review
 from governance.rollouts.models import LiveChange, PostMortem
 from governance.workflows.models import Workflow
 
+NO_WORKFLOW = (
+    page.Part("You see no workflow yet", strong=True),
+    page.Part(": an administrator gives you a role, or makes you the owner of one."),
+)
+
 
 def load_review(
     period: Period, user: User, review: Review | None, *, today: datetime, acts: bool = True
@@ -81,11 +86,15 @@ def load_review(
         period=_period(period, today.date()),
         workflows=", ".join(workflow.name for workflow in workflows),
         tone=tone_of(facts),
-        headline=tuple(
-            page.Part(said.text, said.strong)
-            for said in headline(
-                facts, _moves(changes, workflows, period), waiting=waiting, period_word=word
+        headline=(
+            tuple(
+                page.Part(said.text, said.strong)
+                for said in headline(
+                    facts, _moves(changes, workflows, period), waiting=waiting, period_word=word
+                )
             )
+            if workflows
+            else NO_WORKFLOW
         ),
         counts=_counts(len(decisions), in_all, overdue) if is_now else (),
         live=(
@@ -125,7 +134,10 @@ def signed_page(
         return None
     signed = checklist(period, review, user, acts=False)
     shown: SimpleNamespace = _thawed(review.frozen)
-    shown.period, shown.checklist = _period(period, today), signed
+    # It was current when it was signed, and it goes on looking like that.
+    was_current = shown.period.current
+    shown.period = replace(_period(period, today), current=was_current)
+    shown.checklist = signed
     shown.frozen_at = signed.signed_off
     return shown
 

@@ -52,9 +52,9 @@ class KpiNoteForm(forms.Form):
 @require_GET
 @login_required
 def home(request: UserRequest) -> HttpResponse:
-    """The current week."""
+    """The current week as it is now, signed off or not: what waits must stay within reach."""
     moment = now()
-    return _page(request, period_of(WEEKLY, moment.date()), moment)
+    return _page(request, period_of(WEEKLY, moment.date()), moment, as_signed=False)
 
 
 @require_GET
@@ -66,16 +66,24 @@ def review(request: UserRequest, kind: str, key: str) -> HttpResponse:
 
 
 def _page(
-    request: UserRequest, period: Period, moment: datetime, *, error: str = "", status: int = 200
+    request: UserRequest,
+    period: Period,
+    moment: datetime,
+    *,
+    as_signed: bool = True,
+    error: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     found, user, shown = services.find_review(period.kind, period.key), request.user, None
-    if found is not None and found.signed_off_at is not None and user.reads_everything:
+    signed = found is not None and found.signed_off_at is not None
+    if found is not None and signed and as_signed and user.reads_everything:
         # Frozen is what the signer saw, the whole organisation: owners of a part read theirs anew.
         shown = signed_page(found, period, user, today=moment.date())
     context = {
         "page": shown or load_review(period, user, found, today=moment),
         "cadences": cadences(period, moment.date()),
         "error": error,
+        "signed_url": reverse("review", args=(period.kind, period.key)) if signed else "",
     }
     return render(request, TEMPLATE, context, status=status)
 

@@ -90,8 +90,12 @@ def test_an_outsider_sees_the_frame_and_nothing_in_it(
     exception: ExceptionCase,
     login: Login,
 ) -> None:
+    review = services.open_review(WEEKLY, period_of(WEEKLY, today()).key)
+    services.tick(review, "drift", actor=cfo, note="Refunds went wrong.")
     page = page_of(login(outsider))
+    assert "You see no workflow yet" in page
     for secret in (
+        "Refunds went wrong",
         "Escalation rate",
         "Run receipts that name",
         "Support triage",
@@ -145,13 +149,18 @@ def test_ticking_signing_and_the_page_that_stays(
     assert client.post(f"{week_url()}sign-off/", {"note": "Agreed."}).status_code == 302
 
     Kpi.objects.filter(slug="escalation").update(name="Renamed since")
-    page = page_of(client)
+    page = page_of(client, week_url())
     assert "Escalation rate" in page
     assert "Renamed since" not in page
-    assert "Signed off" in page
+    assert "this page shows what it showed then" in page
     assert "tick/" not in page
     # A KPI owner sees only what is theirs, so for them the page is read anew.
-    assert "Renamed since" in page_of(login(owner))
+    assert "Renamed since" in page_of(login(owner), week_url())
+    # The week is not over: what waits now must stay within reach.
+    now_page = page_of(client, "/")
+    assert "Renamed since" in now_page
+    assert "Signed off" in now_page
+    assert "tick/" not in now_page
 
 
 def test_a_refused_sign_off_says_why_and_changes_nothing(
