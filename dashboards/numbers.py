@@ -139,4 +139,6 @@ def _dollars(number: float) -> str:
         return f"${number:,.0f}"
     if number == 0 or number >= 0.1:
         return f"${number:,.2f}"
+    if 0 < number < 0.0001:
+        return "< $0.0001"
     return f"${number:.3f}" if number >= 0.01 else f"${number:.4f}"

@@ -83,7 +83,7 @@ def _row(request: UserRequest, case: ExceptionCase) -> dict[str, Any]:
         "case": case,
         "is_open": is_open,
         "may": may,
-        "may_take": may and case.taken_by_id != request.user.pk,
+        "may_take": may and case.state == ExceptionCase.State.OPEN,
         "behind": behind,
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -194,9 +195,10 @@ def gate_report_json(request: UserRequest, digest: str) -> HttpResponse:
 
 def _report(request: UserRequest, digest: str) -> GateReport:
     mine = Workflow.objects.visible_to(request.user)
-    rows = GateReport.objects.filter(workflow__in=mine).select_related(
-        "workflow", "candidate", "base", "policy"
-    )
+    asked = Promotion.objects.visible_to(request.user).filter(gate_report__isnull=False)
+    rows = GateReport.objects.filter(
+        Q(workflow__in=mine) | Q(pk__in=asked.values("gate_report"))
+    ).select_related("workflow", "candidate", "base", "policy")
     return get_object_or_404(rows, pk=digest)
 
 

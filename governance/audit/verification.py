@@ -70,7 +70,7 @@ class Verification:
         span = f"{self.events:,} event{'s' if self.events != 1 else ''}"
         whole = "from the first" if self.from_the_start else f"from event {self.first:,}"
         if self.intact:
-            return f"Intact: {span} verified, {whole} to event {self.last:,}."
+            return f"Valid: {span} verified, {whole} to event {self.last:,}."
         places = f"{self.fault_count:,} place{'s' if self.fault_count != 1 else ''}"
         return f"Broken: {places} in {span}, {whole} to event {self.last:,}."
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from governance import audit
 from governance.common.time import now, story_time, true_now
-from governance.demo.cast import Cast, create_cast
+from governance.demo.cast import DEMO, Cast, create_cast
 from governance.demo.past_runs import Mail, PastRuns
 from governance.demo.questions import open_questions, second_mailbox
 from governance.demo.routine import Routine
@@ -16,9 +16,10 @@ from governance.demo.support.library import ORDINARY, Library
 from governance.demo.support.releases import BY_KEY
 from governance.demo.support.suites import adversarial_cases, golden_cases
 from governance.demo.support.target import router_for
-from governance.demo.waiting_work import finish_waiting_jobs
+from governance.demo.waiting_work import finish_waiting_jobs, go_on_from_now
 from governance.evals import scheduling
 from governance.evals import services as evals
+from governance.receipts.tasks import ensure_schedule as partitions_in_time
 from governance.releases.models import LiveRelease, Release
 from governance.releases.services import register_release
 from governance.rollouts import services as rollouts
@@ -94,6 +95,8 @@ class _Story:
         self._waiting()
         self._run_mail(self._end)
         open_questions(self._cast, self._runs, self._library, self._release, self._end)
+        partitions_in_time(actor=DEMO)
+        go_on_from_now()
         return self._runs
 
     def _begin(self) -> None:

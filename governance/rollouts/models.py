@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, Q
 
 from governance.evals.models import GatePolicy, GateReport
 from governance.people.models import User
@@ -15,9 +15,17 @@ from governance.workflows.models import Workflow
 
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def visible_to(self, user: User) -> PromotionQuerySet:
+        """Own workflows, and what any KPI owner may be asked to approve as the second person."""
         if user.reads_everything:
             return self
-        return self.filter(workflow__owner=user) if user.is_active else self.none()
+        if not user.is_active:
+            return self.none()
+        needs_two = Q(risk=Promotion.Risk.HIGH) | Q(fixes__isnull=False)
+        answers_for_a_kpi = Exists(Workflow.objects.filter(owner=user))
+        return self.filter(
+            Q(workflow__owner=user)
+            | Q(needs_two, answers_for_a_kpi, state=Promotion.State.AWAITING_OWNER)
+        )
 
     def open(self) -> PromotionQuerySet:
         return self.filter(state__in=Promotion.OPEN)

@@ -40,7 +40,7 @@ def propose_promotion(
             f"Promotion {open_one.pk} of this workflow is open. Decide or withdraw it first."
         )
     promotion = Promotion(
-        workflow=workflow, release=release, fixes=fixes, review_round=0, requested_at=now(),
+        workflow=workflow, release=release, fixes=fixes, review_round=0,
         state=Promotion.State.EVALUATING, risk=Promotion.Risk.LOW,
     )  # fmt: skip
     _ask(promotion, actor, rationale)
@@ -113,6 +113,7 @@ def _ask(promotion: Promotion, actor: User | ApiToken, rationale: str) -> None:
     promotion.risk_reasons = list(difference.reasons)
     promotion.requested_by = actor if isinstance(actor, User) else None
     promotion.requested_by_label = actor.as_actor().label
+    promotion.requested_at = now()
     promotion.gate_policy = promotion.gate_report = promotion.gate_judged_at = None
     promotion.closed_by_label = promotion.closing_reason = ""
     promotion.closed_at = None

@@ -45,7 +45,7 @@ def test_every_page_can_be_read_without_javascript(enter: Enter) -> None:
 def test_a_drawn_plotly_chart_breaks_no_policy(enter: Enter) -> None:
     visit = enter("cfo")
     page = visit.go("/")
-    page.locator("[data-explorer-open], [data-explorer] button, #explorer button").first.click()
+    page.locator("[data-figure]").first.click()
     page.wait_for_selector(".js-plotly-plot .main-svg", timeout=20_000)
     assert visit.complaints == []
 

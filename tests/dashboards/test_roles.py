@@ -96,14 +96,15 @@ TABLE: dict[str, Row] = {
     "release-adopt": Row(NONE, {OWNER}, key="other release", data={"reason": "It runs."}),
     # promotions
     "promotions": Row(LOGGED_IN),
-    "promotion": Row(READERS, key="promotion"),
+    # The one of this world needs a second approver, so another KPI owner may be asked.
+    "promotion": Row(READERS | {OTHER_OWNER}, key="promotion"),
     "promotion-propose": Row(NONE, {BUILDER}, key="new release", data={"rationale": "Better."}),
-    "promotion-approve": Row(NONE, DECIDES, key="promotion", data=DECISION),
-    "promotion-reject": Row(NONE, DECIDES, key="promotion", data=DECISION),
+    "promotion-approve": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
+    "promotion-reject": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
     "promotion-withdraw": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Too early."}),
     "promotion-ask-again": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Now."}),
-    "gate-report": Row(READERS, key="gate report"),
-    "gate-report-json": Row(READERS, key="gate report"),
+    "gate-report": Row(READERS | {OTHER_OWNER}, key="gate report"),
+    "gate-report-json": Row(READERS | {OTHER_OWNER}, key="gate report"),
     # post-mortems
     "post-mortems": Row(LOGGED_IN),
     "post-mortem": Row(READERS, key="post-mortem"),

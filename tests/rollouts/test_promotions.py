@@ -21,6 +21,8 @@ from governance.releases.models import LiveRelease, Release, ReleaseApproval
 from governance.rollouts import services
 from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.workflows.models import Workflow
+from governance.workflows.services import create_workflow
+from tests.conftest import TESTER
 from tests.rollouts.conftest import POLICY, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -250,3 +252,16 @@ def test_two_approvers_at_once_promote_exactly_once(
     assert live_digest(workflow) == promotion.release_id
     assert LiveChange.objects.filter(promotion=promotion).count() == 1
     assert AuditEvent.objects.filter(verb="promotion.went_live").count() == 1
+
+
+def test_another_kpi_owner_sees_and_completes_only_what_needs_a_second_person(
+    propose: Propose, approve: Approve, owner: User, controller: User, workflow: Workflow
+) -> None:
+    create_workflow("close", "Close automation", owner=controller, actor=TESTER)
+    promotion = propose(threshold=0.2)
+    assert promotion in Promotion.objects.visible_to(controller)
+    approve(promotion, controller)
+    approve(promotion, owner)
+    assert live_digest(workflow) == promotion.release_id
+    # Decided, it is the other workflow's business again.
+    assert promotion not in Promotion.objects.visible_to(controller)
