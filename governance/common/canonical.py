@@ -13,14 +13,33 @@ from governance.common.errors import InvalidInputError
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 LARGEST_SAFE_INTEGER = 2**53 - 1
+DEEPEST = 32  # levels; whoever shows what is stored must be able to walk it
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether something stands below `DEEPEST` levels, found without recursion."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list | tuple)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def canonical(value: Any) -> str:
     """Return `value` as canonical JSON text.
 
     Raises:
-        InvalidInputError: NaN, infinities, integers beyond 2^53, lone surrogates, odd types.
+        InvalidInputError: NaN, infinities, integers beyond 2^53, lone surrogates, odd types, or
+            more than `DEEPEST` levels.
     """
+    if _is_too_deep(value):
+        raise InvalidInputError(f"The JSON is nested deeper than {DEEPEST} levels.")
     try:
         return rfc8785.dumps(value).decode()
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:

@@ -95,6 +95,7 @@ CREATE FUNCTION cs_change_earned() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     promotion record;
     previous record;
+    quorum record;
 BEGIN
     SELECT to_release_id INTO previous FROM governance_livechange
         WHERE workflow_id = NEW.workflow_id AND seq = NEW.seq - 1;
@@ -111,26 +112,49 @@ BEGIN
         END IF;
         RETURN NEW;
     END IF;
-    SELECT p.*, r.digest AS candidate INTO promotion FROM governance_promotion p
-        JOIN governance_release r ON r.digest = p.release_id WHERE p.id = NEW.promotion_id;
+    SELECT p.*, r.registered_by_id, gp.digest AS policy_digest,
+           COALESCE(k.owner_id, w.owner_id) AS kpi_owner_id INTO promotion
+        FROM governance_promotion p
+        JOIN governance_release r ON r.digest = p.release_id
+        JOIN governance_workflow w ON w.id = p.workflow_id
+        LEFT JOIN governance_kpi k ON k.workflow_id = w.id AND k.is_lead
+        LEFT JOIN governance_gatepolicy gp ON gp.id = p.gate_policy_id
+        WHERE p.id = NEW.promotion_id;
     IF promotion.workflow_id IS DISTINCT FROM NEW.workflow_id
         OR promotion.release_id IS DISTINCT FROM NEW.to_release_id
+        OR promotion.state IS DISTINCT FROM 'live'
     THEN
-        RAISE EXCEPTION 'the promotion is about another release' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'the promotion is about another release, or is not decided'
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF NOT EXISTS (SELECT 1 FROM governance_approval a
-        LEFT JOIN governance_gatepolicy gp ON gp.id = promotion.gate_policy_id
+    IF (NEW.cause = 'adopt') IS DISTINCT FROM (promotion.road = 'adopt')
+        OR (NEW.cause = 'adopt' AND NEW.seq <> 1)
+    THEN
+        RAISE EXCEPTION 'only what ran before anything was live is adopted as found'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    -- The quorum: the KPI owner, and a second person where the risk is high or it is a fix. Whoever
+    -- asked for it or registered it does not count, except for what is adopted as found.
+    SELECT count(DISTINCT a.approver_id) AS people,
+           COALESCE(bool_or(a.approver_id = promotion.kpi_owner_id), false) AS owner INTO quorum
+        FROM governance_approval a
         WHERE a.promotion_id = NEW.promotion_id AND a.decision = 'approved'
           AND a.review_round = promotion.review_round
           AND a.candidate_digest = NEW.to_release_id
           AND a.base_digest = COALESCE(NEW.from_release_id, '')
-          AND (NEW.cause = 'adopt' OR (a.gate_report_digest = promotion.gate_report_id
-               AND a.gate_policy_digest = gp.digest)))
+          AND (NEW.cause = 'adopt' OR (
+              a.gate_report_digest = promotion.gate_report_id
+              AND a.gate_policy_digest = promotion.policy_digest
+              AND a.approver_id IS DISTINCT FROM promotion.requested_by_id
+              AND a.approver_id IS DISTINCT FROM promotion.registered_by_id));
+    IF NOT quorum.owner
+        OR (NEW.cause = 'promotion' AND quorum.people < 2
+            AND (promotion.risk = 'high' OR promotion.fixes_id IS NOT NULL))
         OR EXISTS (SELECT 1 FROM governance_approval a
             WHERE a.promotion_id = NEW.promotion_id AND a.decision = 'rejected'
               AND a.review_round = promotion.review_round)
     THEN
-        RAISE EXCEPTION 'nothing goes live without an approval of exactly these bytes'
+        RAISE EXCEPTION 'nothing goes live without the approval of exactly these bytes'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF NEW.cause = 'promotion' AND NOT EXISTS (SELECT 1 FROM governance_gatereport g

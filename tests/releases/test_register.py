@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -67,6 +68,7 @@ def test_a_slot_that_is_not_declared_stays_visible_as_none(
         {"model": {"cost": float("nan")}},
         {"model": {"seed": 2**60}},
         {"model": {"name": "\ud800"}},
+        {"model": json.loads('{"a":' * 400 + "1" + "}" * 400)},
     ],
 )
 def test_what_cannot_be_hashed_is_refused_and_nothing_is_stored(

@@ -265,3 +265,61 @@ def test_another_kpi_owner_sees_and_completes_only_what_needs_a_second_person(
     assert live_digest(workflow) == promotion.release_id
     # Decided, it is the other workflow's business again.
     assert promotion not in Promotion.objects.visible_to(controller)
+
+
+def test_the_database_counts_the_quorum_itself(
+    propose: Propose, approve: Approve, live: Release, workflow: Workflow, owner: User,
+    builder: User, cfo: User,
+) -> None:  # fmt: skip
+    """By hand, in SQL, past every line of Python: still not without the right people."""
+    promotion = propose(threshold=0.2)  # high risk: two people
+    approve(promotion, owner)
+
+    def go_live(cause: str = "promotion") -> None:
+        with transaction.atomic():
+            Promotion.objects.filter(state="live").update(state="superseded")
+            Promotion.objects.filter(pk=promotion.pk).update(state="live", closed_at=now())
+            LiveChange.objects.create(
+                workflow=workflow, seq=2, cause=cause, from_release=live,
+                to_release=promotion.release, promotion=promotion, changed_at=now(),
+                actor_label="by hand",
+            )  # fmt: skip
+
+    def sign(approver: User, **other: Any) -> None:
+        given = Approval.objects.filter(promotion=promotion).values().order_by("pk")[0]
+        given.pop("id")
+        Approval.objects.create(**{**given, "approver_id": approver.pk, **other})
+
+    with pytest.raises(DatabaseError, match="only what ran before"):
+        go_live("adopt")
+    with pytest.raises(DatabaseError, match="without the approval"):
+        go_live()
+    sign(builder)  # asked for it, so does not count
+    with pytest.raises(DatabaseError, match="without the approval"):
+        go_live()
+    sign(cfo, candidate_digest=live.pk)  # about other bytes
+    with pytest.raises(DatabaseError, match="without the approval"):
+        go_live()
+    assert live_digest(workflow) == live.pk
+
+
+def test_the_database_refuses_what_the_gate_refused_and_adopting_twice(
+    propose: Propose, live: Release, workflow: Workflow, owner: User
+) -> None:
+    promotion = propose(20)
+    Approval.objects.create(
+        promotion=promotion, review_round=1, decision="approved", approver=owner,
+        approver_label="x", meaning="kpi_owner", reason="by hand", authenticated_by="password",
+        authenticated_at=now(), decided_at=now(), candidate_digest=promotion.release_id,
+        base_digest=live.pk, gate_report_digest=promotion.gate_report_id,
+        gate_policy_digest=promotion.gate_policy.digest if promotion.gate_policy else "",
+    )  # fmt: skip
+    Promotion.objects.filter(state="live").update(state="superseded")
+    Promotion.objects.filter(pk=promotion.pk).update(state="live")
+    for cause, sentence in (("promotion", "passed gate"), ("adopt", "only what ran before")):
+        with pytest.raises(DatabaseError, match=sentence), transaction.atomic():
+            LiveChange.objects.create(
+                workflow=workflow, seq=2, cause=cause, from_release=live,
+                to_release=promotion.release, promotion=promotion, changed_at=now(),
+                actor_label="by hand",
+            )  # fmt: skip
