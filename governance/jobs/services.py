@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 BACKOFF = timedelta(seconds=2)
 LONGEST_BACKOFF = timedelta(minutes=10)
 ATTEMPTS_AGAIN = 5
+SILENT_AFTER_FAILURE = 10.0  # seconds
+
+_silent_until = 0.0  # of this process, by its monotonic clock
 
 register_rule(
     "job.retry",
@@ -63,12 +67,19 @@ def enqueue(
 
 
 def ring(job_id: int) -> None:
-    """Tell Celery that a job waits. When that fails the sweeper finds the job."""
+    """Tell Celery that a job waits. When that fails the sweeper finds the job.
+
+    A broker that hangs must not hold up requests, so after one failure nobody rings for a while.
+    """
+    global _silent_until
+    if time.monotonic() < _silent_until:
+        return
     from governance.jobs.tasks import run_job
 
     try:
         run_job.apply_async((job_id,), retry=False)
     except Exception as error:  # the broker's client raises many kinds
+        _silent_until = time.monotonic() + SILENT_AFTER_FAILURE
         log.warning(
             "The doorbell is out of order (%s); the sweeper will find job %s", error, job_id
         )

@@ -18,6 +18,31 @@ IMMUTABLE = (
     "governance_case",
 )
 
+# These change, but what was once there stays: nothing of it is ever deleted. Receipts and spans go
+# by dropping their partitions, which cs_app cannot do by itself.
+KEPT = (
+    "governance_apitoken",
+    "governance_checklistitem",
+    "governance_evalrun",
+    "governance_exceptioncase",
+    "governance_exceptionreceipt",
+    "governance_gatepolicy",
+    "governance_kpi",
+    "governance_kpinote",
+    "governance_liverelease",
+    "governance_postmortem",
+    "governance_postmortemaction",
+    "governance_promotion",
+    "governance_receipt",
+    "governance_releaseapproval",
+    "governance_review",
+    "governance_score",
+    "governance_span",
+    "governance_suiteversion",
+    "governance_user",
+    "governance_workflow",
+)
+
 REFUSE = """
 CREATE FUNCTION cs_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -83,7 +108,9 @@ BEGIN
         OR change.from_release_id IS DISTINCT FROM OLD.release_id)
     THEN
         RAISE EXCEPTION 'the live history of a workflow has no gaps';
-    ELSIF NEW.seq = OLD.seq AND NEW.release_id IS DISTINCT FROM OLD.release_id THEN
+    ELSIF NEW.seq = OLD.seq AND (NEW.release_id IS DISTINCT FROM OLD.release_id
+        OR NEW.last_known_good_id IS DISTINCT FROM OLD.last_known_good_id)
+    THEN
         RAISE EXCEPTION 'a live release changes only with its seq';
     END IF;
     RETURN NEW;
@@ -106,8 +133,10 @@ BEGIN
         IF NOT EXISTS (SELECT 1 FROM governance_livechange
             WHERE workflow_id = NEW.workflow_id AND seq < NEW.seq
               AND to_release_id = NEW.to_release_id)
+            OR NOT EXISTS (SELECT 1 FROM governance_liverelease
+            WHERE workflow_id = NEW.workflow_id AND last_known_good_id = NEW.to_release_id)
         THEN
-            RAISE EXCEPTION 'a rollback returns only to a release that was live before'
+            RAISE EXCEPTION 'a rollback returns only to the last known good release'
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
         RETURN NEW;
@@ -226,7 +255,7 @@ def triggers() -> str:
             f" FOR EACH STATEMENT EXECUTE FUNCTION cs_refuse_change();"
             f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM cs_app;"
         )
-    for table in ("governance_liverelease", "governance_user", "governance_promotion"):
+    for table in KEPT:
         made.append(
             f"CREATE TRIGGER cs_no_delete BEFORE DELETE ON {table}"
             f" FOR EACH ROW EXECUTE FUNCTION cs_refuse_change();"
