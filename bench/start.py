@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from governance.embedded import postgres_home
@@ -20,17 +21,25 @@ NOT_OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "MAKEFLAGS", "MAKELEVEL")
 
 def measure() -> Iterator[str]:
     """Start and stop twice in a folder of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
         for which in ("first", "second"):
-            seconds, stopping = _start_and_stop(Path(folder), port)
+            with running(Path(folder), port) as seconds:
+                stopping = time.monotonic()
+            stopping = time.monotonic() - stopping
             yield f"{which} make up: ready after {seconds:.1f} s, stopped in {stopping:.1f} s"
         postgres_home.forget_home(Path(folder))
 
 
-def _start_and_stop(data_dir: Path, port: int) -> tuple[float, float]:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(data_dir: Path, port: int) -> Iterator[float]:
+    """A whole `make up` on this data directory; gives the seconds until it was ready."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     environment |= {"DATA_DIR": str(data_dir), "PORT": str(port), "VENV": sys.prefix}
     started = time.monotonic()
@@ -46,7 +55,8 @@ def _start_and_stop(data_dir: Path, port: int) -> tuple[float, float]:
         lines = iter(run.stdout.readline, "")
         if not any(line.startswith("ready ") for line in lines):
             raise RuntimeError("make up ended before it was ready")
-        ready = time.monotonic()
-        run.send_signal(signal.SIGTERM)
-        run.wait()
-        return ready - started, time.monotonic() - ready
+        try:
+            yield time.monotonic() - started
+        finally:
+            run.send_signal(signal.SIGTERM)
+            run.wait()
