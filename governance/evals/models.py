@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -12,9 +12,6 @@ from django.db.models import Q
 from governance.people.models import User
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
-
-if TYPE_CHECKING:
-    from governance.jobs.models import Job  # noqa: F401
 
 
 class SuiteVersion(models.Model):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 
 from governance.people.models import User
 from governance.workflows.models import Workflow
-
-if TYPE_CHECKING:
-    from datetime import date  # noqa: F401
 
 
 class KpiQuerySet(models.QuerySet["Kpi"]):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import models
 
 from governance.people.models import User
 from governance.workflows.models import Workflow
-
-if TYPE_CHECKING:
-    from governance.rollouts.models import Promotion  # noqa: F401
 
 
 class Slot(models.TextChoices):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.db.models import Q
 
 from governance.people.models import User
 from governance.workflows.models import Workflow
-
-if TYPE_CHECKING:
-    from governance.receipts.models import Receipt  # noqa: F401
 
 
 class ExceptionCaseQuerySet(models.QuerySet["ExceptionCase"]):

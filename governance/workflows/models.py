@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.core.validators import RegexValidator
 from django.db import models
 
 from governance.people.models import User
-
-if TYPE_CHECKING:
-    from governance.kpis.models import Kpi  # noqa: F401
 
 SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
 
