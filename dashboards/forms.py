@@ -47,12 +47,19 @@ class DecisionForm(ReasonForm):
     )
 
 
+RELOAD = "Load this page again and look at what runs now; then go back from there."
+
+
 class RollBackForm(forms.Form):
-    """A preset, an own reason, or both."""
+    """A preset, an own reason, or both; and which change of what runs the person looked at."""
 
     preset = forms.ChoiceField(choices=[(text, text) for text in ROLLBACK_REASONS], required=False)
     reason = forms.CharField(max_length=500, required=False)
-    seq = forms.IntegerField(min_value=1, required=False)
+    # Without it, two people who press at once would go back two releases.
+    seq = forms.IntegerField(
+        min_value=1,
+        error_messages={"required": RELOAD, "invalid": RELOAD, "min_value": RELOAD},
+    )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -15,7 +15,7 @@ from dashboards.http import UserRequest
 from dashboards.workflow_page import history, kpi_lines, moved_by
 from governance.common.errors import GovernanceError
 from governance.common.time import now
-from governance.people.permissions import can
+from governance.people.permissions import can, require
 from governance.releases.models import Release
 from governance.rollouts import services
 from governance.rollouts.models import PostMortem, Promotion
@@ -81,9 +81,10 @@ def roll_back(request: UserRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         return _confirm(request, found, RollBackForm())
     form = RollBackForm(request.POST)
-    if not form.is_valid():
-        return _confirm(request, found, form, error=first_error(form), status=422)
     try:
+        require(request.user, "workflow.roll_back", found)
+        if not form.is_valid():
+            return _confirm(request, found, form, error=first_error(form), status=422)
         done = services.roll_back(
             found,
             actor=request.user,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -12,14 +13,16 @@ from django.test.utils import CaptureQueriesContext
 from governance.common.time import now, today
 from governance.kpis.models import Kpi, KpiNote
 from governance.people.models import User
+from governance.receipts.models import RollUp
 from governance.releases.models import Release
 from governance.reviews import services
 from governance.reviews.cadence import CHECKLISTS, KINDS, WEEKLY, period_of
 from governance.reviews.models import Review
 from governance.rollouts import services as rollouts
-from governance.rollouts.models import Promotion
+from governance.rollouts.models import PostMortem, Promotion, Rollback
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
+from tests.rollouts.conftest import work
 
 Login = Callable[[User], Client]
 MOST_QUERIES = 25
@@ -225,7 +228,129 @@ def test_a_review_signed_without_a_picture_shows_the_numbers_as_they_are(
     for task in CHECKLISTS[WEEKLY]:
         services.tick(review, task.key, actor=cfo, note="Fine.")
     services.sign_off(review, actor=cfo, frozen=None)
-    assert "10.0 %" in page_of(login(cfo), week_url())
+    page = page_of(login(cfo), week_url())
+    assert "10.0 %" in page
+    assert "signed before figures were kept: those below are computed again" in page
+
+
+def test_a_promotion_that_is_out_of_date_is_not_offered_for_approval(
+    owner: User,
+    builder: User,
+    workflow: Workflow,
+    measured: None,
+    waiting: Promotion,
+    make_release: Callable[..., Release],
+    model: Callable[..., dict[str, Any]],
+    login: Login,
+) -> None:
+    rollouts.approve_promotion(
+        waiting.pk, actor=owner, review_round=1, reason="Better.", authenticated_at=now()
+    )
+    later = rollouts.propose_promotion(
+        make_release(model=model(95)), actor=builder, rationale="Better still."
+    )
+    work()
+    assert f"/promotions/{later.pk}/approve/" in page_of(login(owner))
+    rollouts.roll_back(workflow, actor=owner, reason="Precaution.")
+    post_mortem = PostMortem.objects.get()
+
+    page = page_of(login(owner))
+    assert "Out of date." in page
+    assert "An approval given now would not count." in page
+    assert f'<a href="/post-mortems/{post_mortem.pk}/">{post_mortem.title}</a>' in page
+    assert "1 waiting, 1 cannot be approved now" in page
+    assert f"/promotions/{later.pk}/approve/" not in page
+    assert f'action="/promotions/{later.pk}/reject/"' in page
+    assert "1 unfinished post-mortem blocks the next promotion." in page
+    assert "<b>1</b>post-mortem unfinished<" in page
+    PostMortem.objects.update(due_at=now() - timedelta(days=1))
+    assert "<b>1</b>post-mortem unfinished, 1 overdue<" in page_of(login(owner))
+
+
+def test_an_executive_reads_whom_a_decision_waits_for(
+    cfo: User, owner: User, waiting: Promotion, measured: None, login: Login
+) -> None:
+    page = page_of(login(cfo))
+    assert "Waits for the KPI owner (Head of Support)." in page
+    assert "approve/" not in page
+    Promotion.objects.update(risk=Promotion.Risk.HIGH)
+    assert "approve/" in page_of(login(cfo))
+    rollouts.approve_promotion(
+        waiting.pk, actor=owner, review_round=1, reason="Better.", authenticated_at=now()
+    )
+    assert "You have decided. Waits for a second approver." in page_of(login(owner))
+
+
+def test_runs_that_name_no_approved_release_are_told_with_the_way_to_them(
+    owner: User, workflow: Workflow, live: Release, kpis: list[Kpi], login: Login
+) -> None:
+    assert 'id="coverage"' not in page_of(login(owner))
+    hour = now().replace(minute=0, second=0, microsecond=0)
+    rows = [
+        RollUp(
+            workflow=workflow, grain="hour", starts_at=hour, release_digest=digest,
+            measure="runs", n=n, total=n, total_squares=n,
+        )
+        for digest, n in ((live.pk, 990), ("", 8), ("sha256:unknown", 2))
+    ]  # fmt: skip
+    rows[0].save()
+    assert "All 990 runs of this week name an approved release" in page_of(login(owner))
+    RollUp.objects.bulk_create(rows[1:])
+    page = page_of(login(owner))
+    assert "10 of 1,000 runs of this week name no approved release (coverage 99.0 %)" in page
+    week = period_of(WEEKLY, today())
+    for standing, words in (
+        ("unattributed", "8 with no release named"),
+        ("unauthorised", "2 with release not approved"),
+    ):
+        url = f"/receipts/?standing={standing}&amp;from={week.starts_on}&amp;to={today()}"
+        assert f'<a href="{url}">{words}</a>' in page
+
+
+def test_the_money_figures_say_what_they_are(
+    owner: User, workflow: Workflow, measured: None, login: Login
+) -> None:
+    Workflow.objects.update(cost_note="CPU plus people.")
+    page = page_of(login(owner))
+    days = today().weekday() + 1
+    assert "AI spend" not in page
+    assert f"<dt>Cost of handling</dt><dd>${20 * days}" in page
+    # 20 cents a run, 93 of 100 judged right.
+    assert "<dt>Cost per right outcome</dt><dd>$0.22<span>93.0 % of runs end in one</span>" in page
+    assert "CPU plus people. Cost of handling is everything that run receipts report." in page
+    RollUp.objects.filter(measure="correct").delete()
+    assert "no outcome is judged" in page_of(login(owner))
+
+
+def test_a_rollback_says_what_it_was_looking_at(
+    owner: User, auditor: User, workflow: Workflow, measured: None, waiting: Promotion, login: Login
+) -> None:
+    rollouts.approve_promotion(
+        waiting.pk, actor=owner, review_round=1, reason="Better.", authenticated_at=now()
+    )
+    url = f"/workflows/{workflow.slug}/roll-back/"
+    for seq in ({}, {"seq": ""}, {"seq": "0"}, {"seq": "now"}):
+        answer = login(owner).post(url, {"reason": "Precaution.", **seq})
+        assert answer.status_code == 422
+        assert "Load this page again" in answer.content.decode()
+    assert login(auditor).post(url, {"reason": "Precaution."}).status_code == 403
+    assert not Rollback.objects.exists()
+    assert '<input type="hidden" name="seq" value="2">' in page_of(login(owner))
+    assert login(owner).post(url, {"reason": "Precaution.", "seq": "2"}).status_code == 302
+    assert Rollback.objects.count() == 1
+
+
+def test_a_refused_tick_leaves_nothing_and_old_weeks_offer_none(
+    outsider: User, analyst: User, cfo: User, measured: None, login: Login
+) -> None:
+    item = {"key": "drift", "note": "Fine."}
+    assert login(outsider).post(f"{week_url()}tick/", item).status_code == 403
+    assert login(analyst).post("/reviews/weekly/2024-W10/tick/", item).status_code == 409
+    assert login(analyst).post(f"{week_url()}sign-off/", {"note": ""}).status_code == 403
+    assert not Review.objects.exists()
+    assert "tick/" not in page_of(login(cfo), "/reviews/weekly/2024-W10/")
+    last_week = period_of(WEEKLY, today()).previous().key
+    assert "tick/" in page_of(login(cfo), f"/reviews/weekly/{last_week}/")
 
 
 def test_a_week_that_is_over_tells_what_happened_and_offers_no_decision(

@@ -80,7 +80,7 @@ TABLE: dict[str, Row] = {
     "review-tick": Row(
         NONE,
         {EXECUTIVE, OWNER, OTHER_OWNER, ANALYST},
-        key="last week",
+        key="this week",
         data={"key": "drift", "note": "Read it."},
     ),
     "review-sign-off": Row(NONE, {EXECUTIVE}, key="ticked week", data={"note": "Done."}),
@@ -89,7 +89,9 @@ TABLE: dict[str, Row] = {
     # workflows and releases
     "workflows": Row(LOGGED_IN),
     "workflow": Row(READERS, key="workflow"),
-    "workflow-roll-back": Row(READERS, GOES_BACK, key="workflow", data={"reason": "worse"}),
+    "workflow-roll-back": Row(
+        READERS, GOES_BACK, key="workflow", data={"reason": "worse", "seq": 4}
+    ),
     "releases": Row(LOGGED_IN),
     "release": Row(READERS, key="release"),
     "release-compare": Row(READERS, key="two releases"),
@@ -184,6 +186,7 @@ def world(
     return {
         "": (),
         "kind": ("weekly",),
+        "this week": ("weekly", this_week.key),
         "last week": ("weekly", last_week.key),
         "ticked week": ("weekly", ticked.key),
         "kpi": (kpi.pk,),
