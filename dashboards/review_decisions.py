@@ -18,6 +18,7 @@ from dashboards.review_page import (
     ExceptionRow,
     GateRow,
     Happened,
+    Link,
     LiveRow,
 )
 from dashboards.tones import RISK, VERDICT, Chip, chip_for
@@ -25,9 +26,17 @@ from governance.evals.models import GateReport
 from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.diff import compare
-from governance.releases.models import Release
-from governance.reviews.cadence import CHECKLISTS, PERIOD_WORD, Period, Task
+from governance.releases.models import LiveRelease, Release
+from governance.reviews.cadence import (
+    ANALYST,
+    CHECKLISTS,
+    OWNER,
+    PERIOD_WORD,
+    Period,
+    Task,
+)
 from governance.reviews.models import Review
+from governance.reviews.services import why_not_worked_through
 from governance.rollouts import rules
 from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.triage.models import ExceptionCase
@@ -145,24 +154,31 @@ def _who(approvals: Sequence[Approval], change: LiveChange | None) -> str:
     return text
 
 
-def decision_cards(user: User, *, acts: bool) -> tuple[DecisionCard, ...]:
+def decision_cards(user: User, at: datetime, *, acts: bool) -> tuple[DecisionCard, ...]:
     """Return a card per promotion that waits for its owner, oldest first."""
     waiting = list(
         Promotion.objects.visible_to(user)
         .filter(state=Promotion.State.AWAITING_OWNER)
         .for_page()
+        .select_related("workflow__live__release")
         .prefetch_related("approvals")
         .order_by("requested_at")
     )
-    return tuple(_card(promotion, user, acts=acts) for promotion in waiting)
+    return tuple(_card(promotion, user, at, acts=acts) for promotion in waiting)
 
 
-def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
+def _card(promotion: Promotion, user: User, at: datetime, *, acts: bool) -> DecisionCard:
     release, base, report = promotion.release, promotion.base, promotion.gate_report
     verdict = report.verdict if report else "missing"
     known = VERDICT.get(verdict, VERDICT["missing"])
-    why_not = _why_not(promotion, user) if acts else "Signed off; decided on its own page."
+    why_not = _why_not(promotion, user, at) if acts else "Signed off; decided on its own page."
     page = reverse("promotion", args=(promotion.pk,))
+    live: LiveRelease | None = getattr(promotion.workflow, "live", None)
+    stale = rules.staleness(promotion, live)
+    if stale and live is not None and live.release_id != promotion.base_id:
+        stale += f" {live.release.name} is live now."
+    blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
+    no_yes = bool(why_not or stale or blocking)  # a no is always possible
     return DecisionCard(
         key=str(promotion.pk),
         workflow=promotion.workflow.name,
@@ -184,10 +200,22 @@ def _card(promotion: Promotion, user: User, *, acts: bool) -> DecisionCard:
             if base
             else "Nothing was live before it, so there is nothing to go back to yet."
         ),
-        approve_url="" if why_not else reverse("promotion-approve", args=(promotion.pk,)),
+        approve_url="" if no_yes else reverse("promotion-approve", args=(promotion.pk,)),
         reject_url="" if why_not else reverse("promotion-reject", args=(promotion.pk,)),
         why_not=why_not,
+        stale=stale,
+        blocked_by=(
+            Link(blocking.title, reverse("post-mortem", args=(blocking.pk,))) if blocking else None
+        ),
     )
+
+
+def decide_word(cards: Sequence[DecisionCard]) -> str:
+    """Say how many decisions wait, and how many of them nobody can say yes to."""
+    if not cards:
+        return "nothing waits"
+    stuck = sum(bool(card.stale or card.blocked_by) for card in cards)
+    return f"{len(cards)} waiting" + (f", {stuck} cannot be approved now" if stuck else "")
 
 
 @lru_cache(maxsize=256)
@@ -204,18 +232,35 @@ def _gates(digest: str) -> tuple[GateRow, ...]:
     return gate_rows(GateReport.objects.get(pk=digest).content, judged_only=True)
 
 
-def _why_not(promotion: Promotion, user: User) -> str:
+def _why_not(promotion: Promotion, user: User, at: datetime) -> str:
     """Say why this person has nothing to decide here; empty when they have."""
     if not can(user, "promotion.approve", promotion):
-        return "The KPI owner decides."
+        return _waits_for(promotion, at)
     if user.pk in rules.contributors(promotion):
         return "You helped to make this change, so somebody else decides."
     if any(
         approval.approver_id == user.pk and approval.review_round == promotion.review_round
         for approval in promotion.approvals.all()
     ):
-        return "You have decided; another approval is needed."
+        return f"You have decided. {_waits_for(promotion, at)}"
     return ""
+
+
+def _waits_for(promotion: Promotion, at: datetime) -> str:
+    """Name who has still to say yes. The promotion's page counts the approvals to the letter."""
+    owner = rules.kpi_owner(promotion.workflow)
+    oldest = at - rules.APPROVAL_LASTS[Promotion.Risk(promotion.risk)]
+    agreed = {
+        approval.approver_id
+        for approval in promotion.approvals.all()
+        if approval.review_round == promotion.review_round
+        and approval.decision == Approval.Decision.APPROVED
+        and approval.decided_at > oldest
+    }
+    missing = [] if owner.pk in agreed else [f"the KPI owner ({owner})"]
+    if rules.needs_second_approver(promotion) and not agreed - {owner.pk}:
+        missing.append("a second approver")
+    return f"Waits for {' and '.join(missing)}." if missing else ""
 
 
 def exception_rows(
@@ -261,10 +306,13 @@ def _exception(
     )
 
 
-def checklist(period: Period, review: Review | None, user: User, *, acts: bool) -> Checklist:
+def checklist(
+    period: Period, review: Review | None, user: User, *, acts: bool, is_now: bool = False
+) -> Checklist:
     """Return the checklist with who did what, and whether this person may sign."""
     items = {item.key: item for item in review.items.all()} if review else {}
     signed = review is not None and review.signed_off_at is not None
+    acts = acts and not signed and (is_now or not why_not_worked_through(period))
     may_tick = _remembered(user)
     rows = []
     for task in CHECKLISTS[period.kind]:
@@ -280,13 +328,13 @@ def checklist(period: Period, review: Review | None, user: User, *, acts: bool) 
                 note=item.note if item and done else "",
                 tick_url=(
                     reverse("review-tick", args=(period.kind, period.key))
-                    if acts and not done and not signed and may_tick(task)
+                    if acts and not done and may_tick(task)
                     else ""
                 ),
             )
         )
     done_count = sum(row.done for row in rows)
-    may_sign = acts and not signed and can(user, "review.sign_off", review)
+    may_sign = acts and can(user, "review.sign_off", review)
     complete = done_count == len(rows)
     word = PERIOD_WORD[period.kind]
     hint = f"An executive signs the {word} off. The page then keeps what it shows."
@@ -316,10 +364,11 @@ def _signed(review: Review | None) -> str:
 
 def _remembered(user: User) -> Callable[[Task], bool]:
     """Ask the rule once per kind of item: it reads what the person owns."""
-    known: dict[frozenset[str], bool] = {}
+    known: dict[tuple[bool, bool], bool] = {}
 
     def may(task: Task) -> bool:
-        whose = frozenset(task.whose)
+        # The analyst's items differ from the owner's for analysts alone.
+        whose = (OWNER in task.whose, ANALYST in task.whose and user.role == User.Role.ANALYST)
         if whose not in known:
             known[whose] = can(user, "review.tick", task)
         return known[whose]

@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from django.db.models import Count, Q
 from django.urls import reverse
 
 from dashboards import review_page as page
 from dashboards.review_decisions import (
     checklist,
+    decide_word,
     decision_cards,
     exception_rows,
     happened,
@@ -24,11 +26,13 @@ from dashboards.review_decisions import (
 from dashboards.review_numbers import (
     Change,
     Numbers,
+    cost_note,
     drift_group,
     fact,
     kpi_row,
     money_strip,
     series_label,
+    traced,
 )
 from governance.common.time import now
 from governance.kpis.models import Kpi, KpiNote
@@ -71,16 +75,12 @@ def load_review(
     facts = [fact(numbers, kpi) for kpi in kpis]
     # What waits belongs to now; a period that is over tells what happened in it instead.
     is_now = period.includes(today.date())
-    decisions = decision_cards(user, acts=acts) if is_now else ()
+    decisions = decision_cards(user, today, acts=acts) if is_now else ()
     exceptions, in_all = exception_rows(user, names, acts=acts) if is_now else ((), 0)
-    overdue = (
-        PostMortem.objects.visible_to(user).unfinished().filter(due_at__lt=today).count()
-        if is_now
-        else 0
-    )
+    unfinished, overdue = _post_mortems(user, today) if is_now else (0, 0)
     if not (user.reads_everything or workflows):
         review = None  # notes speak of workflows: who sees none of them does not read those either
-    waiting = len(decisions) + in_all + overdue if is_now else 1  # a past week is never calm now
+    waiting = len(decisions) + in_all + unfinished if is_now else 1  # a past week is never calm now
     word = PERIOD_WORD[period.kind]
     return page.ReviewPage(
         period=_period(period, today.date()),
@@ -90,25 +90,31 @@ def load_review(
             tuple(
                 page.Part(said.text, said.strong)
                 for said in headline(
-                    facts, _moves(changes, workflows, period), waiting=waiting, period_word=word
+                    facts,
+                    _moves(changes, workflows, period),
+                    waiting=waiting,
+                    period_word=word,
+                    unfinished=unfinished,
                 )
             )
             if workflows
             else NO_WORKFLOW
         ),
-        counts=_counts(len(decisions), in_all, overdue) if is_now else (),
+        counts=_counts(len(decisions), in_all, unfinished, overdue) if is_now else (),
         live=(
             live_rows(workflows, changes, user, acts=acts)
             if is_now
             else rows_then(workflows, changes, period)
         ),
         money=money_strip(numbers, workflows),
-        cost_note=" ".join(dict.fromkeys(w.cost_note for w in workflows if w.cost_note)),
+        cost_note=cost_note(workflows),
         kpis=_kpi_rows(numbers, facts, user, acts=acts and not _is_signed(review)),
         decisions=decisions,
+        decide_word=decide_word(decisions),
+        traced=traced(period, last_day, workflows),
         exceptions=exceptions,
         exceptions_total=in_all,
-        checklist=checklist(period, review, user, acts=acts),
+        checklist=checklist(period, review, user, acts=acts, is_now=is_now),
         drift=tuple(group for workflow in workflows if (group := drift_group(numbers, workflow))),
         explorer=_explorer(kpis) if acts else (),
         data_complete_to="",
@@ -188,6 +194,7 @@ def _moves(
                 if change.cause == LiveChange.Cause.ROLLBACK and change.from_release
                 else ""
             ),
+            adopted=change.cause == LiveChange.Cause.ADOPT,
             in_period=period.includes(change.changed_at.date()),
         )
         for change in changes
@@ -221,7 +228,16 @@ def _kpi_rows(
     )
 
 
-def _counts(decisions: int, exceptions: int, overdue: int) -> tuple[page.Count, ...]:
+def _post_mortems(user: User, moment: datetime) -> tuple[int, int]:
+    """Return how many are unfinished, and how many of those are overdue."""
+    counted = PostMortem.objects.visible_to(user).unfinished()
+    sums = counted.aggregate(all=Count("pk"), late=Count("pk", filter=Q(due_at__lt=moment)))
+    return sums["all"], sums["late"]
+
+
+def _counts(
+    decisions: int, exceptions: int, unfinished: int, overdue: int
+) -> tuple[page.Count, ...]:
     def words(number: int, one: str, many: str) -> str:
         return one if number == 1 else many
 
@@ -229,8 +245,9 @@ def _counts(decisions: int, exceptions: int, overdue: int) -> tuple[page.Count, 
         page.Count(decisions, words(decisions, "decision", "decisions"), "#decide"),
         page.Count(exceptions, words(exceptions, "exception", "exceptions"), "#exceptions"),
         page.Count(
-            overdue,
-            words(overdue, "post-mortem overdue", "post-mortems overdue"),
+            unfinished,
+            words(unfinished, "post-mortem unfinished", "post-mortems unfinished")
+            + (f", {overdue} overdue" if overdue else ""),
             reverse("post-mortems"),
             due=overdue > 0,
         ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from urllib.parse import urlencode
+
+from django.urls import reverse
 
 from dashboards.charts import Marker, Series, draw_drift
 from dashboards.numbers import (
@@ -14,13 +17,14 @@ from dashboards.numbers import (
     format_relative,
     format_value,
 )
-from dashboards.review_page import DriftChart, DriftGroup, KpiRow, MoneyCell
+from dashboards.review_page import DriftChart, DriftGroup, KpiRow, Link, MoneyCell, Traced
 from dashboards.sparkline import draw_sparkline
 from dashboards.tones import KPI_STATUS
 from governance.kpis.models import Kpi
-from governance.kpis.readings import NOTHING, Total, Totals, monthly, weekly
+from governance.kpis.readings import NOTHING, Total, Totals, coverage, monthly, weekly
 from governance.kpis.status import KpiStatus, kpi_status
 from governance.reviews.cadence import (
+    PERIOD_WORD,
     QUARTERLY,
     WEEKLY,
     Period,
@@ -36,7 +40,11 @@ DRIFT_WEEKS = 6
 MONTHS = 12
 A_YEAR = timedelta(weeks=52)
 DRIFT_ORDER = ("correct", "quality", "cost", "escalated", "latency_ms")
-MONEY_MEASURES = ("cost", "runs", "escalated")
+MONEY_MEASURES = ("cost", "correct")
+MONEY_RULE = (
+    "Cost of handling is everything that run receipts report. Cost per right outcome is the cost of"
+    " a run ÷ the share of runs that were judged right."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,21 +233,61 @@ def _drift_chart(numbers: Numbers, kpi: Kpi) -> DriftChart:
 
 def money_strip(numbers: Numbers, workflows: Sequence[Workflow]) -> tuple[MoneyCell, ...]:
     """Return the figures under the headline; what nobody reports is a dash, not a zero."""
-    cost, runs, escalated = (
-        _whole(numbers, workflows, measure) for measure in ("cost", "runs", "escalated")
-    )
-    spent = cost.total if cost.n else None
-    alone = runs.n - escalated.total
-    outcome = spent / alone if spent is not None and alone > 0 else None
+    cost, right = (_whole(numbers, workflows, measure) for measure in MONEY_MEASURES)
+    per_outcome = None
+    if cost.mean is not None and right.mean:
+        per_outcome = cost.mean / right.mean
+    judged = f"{format_value(right.mean, Unit.SHARE)} of runs end in one"
     return (
-        MoneyCell("AI spend", format_value(spent, Unit.MONEY), "no budget set"),
         MoneyCell(
-            "Cost per outcome",
-            format_value(outcome, Unit.MONEY),
-            f"{alone:,.0f} answered without a person" if runs.n else "no runs",
+            "Cost of handling",
+            format_value(cost.total if cost.n else None, Unit.MONEY),
+            "all that runs report; no budget set",
+        ),
+        MoneyCell(
+            "Cost per right outcome",
+            format_value(per_outcome, Unit.MONEY),
+            judged if right.n else "no outcome is judged",
         ),
         MoneyCell("Money handled", format_value(None, Unit.MONEY), "not reported here"),
         MoneyCell("Exposure", format_value(None, Unit.MONEY), "not reported here"),
+    )
+
+
+def cost_note(workflows: Sequence[Workflow]) -> str:
+    """Say what the money figures are made of, and how each workflow measures its cost."""
+    said = [workflow.cost_note for workflow in workflows if workflow.cost_note]
+    return " ".join(dict.fromkeys([*said, MONEY_RULE])) if workflows else ""
+
+
+def traced(period: Period, last_day: date, workflows: Sequence[Workflow]) -> Traced | None:
+    """Say how many runs behind the KPIs name an approved release, with the way to the others."""
+    until = last_day + timedelta(days=1)
+    found = coverage([workflow.pk for workflow in workflows], period.starts_on, until)
+    if not found.runs:
+        return None
+    word = PERIOD_WORD[period.kind]
+    if not found.outside:
+        runs = "The only run" if found.runs == 1 else f"All {found.runs:,} runs"
+        verb = "names" if found.runs == 1 else "name"
+        return Traced(f"{runs} of this {word} {verb} an approved release (coverage 100 %).", True)
+    asked = {"from": period.starts_on.isoformat(), "to": last_day.isoformat()}
+    parts = (
+        (found.unattributed, "no release named", "unattributed"),
+        (found.unauthorised, "release not approved", "unauthorised"),
+    )
+    return Traced(
+        f"{found.outside:,} of {found.runs:,} runs of this {word} name no approved release"
+        f" (coverage {found.percent:.1f} %). The figures above count them too.",
+        complete=False,
+        links=tuple(
+            Link(
+                f"{count:,} with {words}",
+                f"{reverse('receipts')}?{urlencode({'standing': standing, **asked})}",
+            )
+            for count, words, standing in parts
+            if count
+        ),
     )
 
 

@@ -88,6 +88,23 @@ class KpiRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Words that lead somewhere."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """How many of the runs behind the KPIs can be traced to an approved release."""
+
+    sentence: str
+    complete: bool
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GateRow:
     """One check of a gate: result, change against live with its interval, verdict."""
 
@@ -98,6 +115,7 @@ class GateRow:
     interval: str
     bar: IntervalBar | None
     verdict: Chip
+    allowed: str = ""  # how much worse it may be, or its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +141,8 @@ class DecisionCard:
     approve_url: str = ""
     reject_url: str = ""
     why_not: str = ""
+    stale: str = ""
+    blocked_by: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,5 +255,7 @@ class ReviewPage:
     data_complete_to: str
     status_rule: str
     happened: tuple[Happened, ...] = ()
+    decide_word: str = ""
+    traced: Traced | None = None
     series_label: str = "13 weeks"
     frozen_at: str = ""

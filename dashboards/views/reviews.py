@@ -84,6 +84,8 @@ def _page(
         "cadences": cadences(period, moment.date()),
         "error": error,
         "signed_url": reverse("review", args=(period.kind, period.key)) if signed else "",
+        # Reviews were signed before their figures were kept: those are read anew, and it is said.
+        "kept_nothing": signed and found is not None and not found.frozen,
     }
     return render(request, TEMPLATE, context, status=status)
 
@@ -98,10 +100,10 @@ def tick(request: UserRequest, kind: str, key: str) -> HttpResponse:
     if not form.is_valid():
         return _page(request, period, moment, error=first_error(form), status=422)
     try:
-        found = services.open_review(kind, period.key)
-        services.tick(
-            found, form.cleaned_data["key"], actor=request.user, note=form.cleaned_data["note"]
-        )
+        services.tick_off(
+            kind, period.key, form.cleaned_data["key"],
+            actor=request.user, note=form.cleaned_data["note"],
+        )  # fmt: skip
     except GovernanceError as refusal:
         return _page(request, period, moment, error=str(refusal), status=refusal.status)
     return _back(period, "checklist")
@@ -117,7 +119,7 @@ def sign_off(request: UserRequest, kind: str, key: str) -> HttpResponse:
     if not form.is_valid():
         return _page(request, period, moment, error=first_error(form), status=422)
     try:
-        found = services.open_review(kind, period.key)
+        found = services.review_to_sign(kind, period.key, actor=request.user)
         services.sign_off(
             found,
             actor=request.user,

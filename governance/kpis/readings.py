@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Max, Q, Sum
+from django.db.models import Exists, Max, OuterRef, Q, Sum
 from django.db.models.functions import TruncDay, TruncMonth, TruncWeek
 
 from governance.receipts.models import RollUp
+from governance.releases.models import ReleaseApproval
 
 Z95 = 1.959964
 
@@ -100,6 +101,51 @@ def daily(workflow_id: int, measure: str, first: date, until: date) -> dict[date
     totals = _summed([workflow_id], [measure], inside, TruncDay("starts_at"))
     days = [first + timedelta(days=n) for n in range((until - first).days)]
     return {day: totals.of(workflow_id, measure, day) for day in days}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many runs of a period can be traced to an approved release."""
+
+    runs: int
+    unattributed: int  # name no release
+    unauthorised: int  # name a release that was not approved when they ran
+
+    @property
+    def outside(self) -> int:
+        return self.unattributed + self.unauthorised
+
+    @property
+    def percent(self) -> float:
+        """The covered share, rounded down: only a complete one reads 100 %."""
+        return math.floor(1000 * (self.runs - self.outside) / self.runs) / 10 if self.runs else 0.0
+
+
+def coverage(workflow_ids: Collection[int], first: date, until: date) -> Coverage:
+    """Count the runs from `first` up to, not including, `until`, by what they name; one query.
+
+    A release counts as approved in every hour that touches its approval: the receipts of that
+    hour, each with its own standing, tell it to the second.
+    """
+    approved = ReleaseApproval.objects.filter(
+        Q(valid_to=None) | Q(valid_to__gte=OuterRef("starts_at")),
+        workflow=OuterRef("workflow"),
+        release=OuterRef("release_digest"),
+        valid_from__lt=OuterRef("starts_at") + timedelta(hours=1),
+    )
+    named = ~Q(release_digest="")
+    sums = RollUp.objects.filter(
+        grain=RollUp.Grain.HOUR,
+        workflow__in=workflow_ids,
+        measure="runs",
+        starts_at__gte=_midnight(first),
+        starts_at__lt=_midnight(until),
+    ).aggregate(
+        runs=Sum("n", default=0),
+        unattributed=Sum("n", filter=~named, default=0),
+        unauthorised=Sum("n", filter=Q(named, ~Exists(approved)), default=0),
+    )
+    return Coverage(**sums)
 
 
 def complete_to(workflow_ids: Collection[int]) -> datetime | None:

@@ -6,9 +6,10 @@ It says what is wrong, since when, and what is being done. It names a release on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from governance.kpis.status import KpiStatus
 
@@ -19,6 +20,8 @@ TONE = {
     KpiStatus.BUILDING_BASELINE: "none",
     KpiStatus.NO_DATA: "none",
 }
+
+MOVES_TOLD = 4  # changes of one workflow; more are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Move:
     at: datetime
     rolled_back_from: str = ""
     in_period: bool = True
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,21 @@ class Said:
 
 
 def headline(
-    facts: Sequence[Fact], moves: Sequence[Move], *, waiting: int, period_word: str
+    facts: Sequence[Fact],
+    moves: Sequence[Move],
+    *,
+    waiting: int,
+    period_word: str,
+    unfinished: int = 0,
 ) -> tuple[Said, ...]:
     """Return the headline of one period.
 
     Args:
         facts: every KPI, most important first.
         moves: live changes of the period and the weeks before it, oldest first.
-        waiting: decisions, exceptions and overdue post-mortems that wait for somebody.
+        waiting: decisions, exceptions and unfinished post-mortems that wait for somebody.
         period_word: week, month or quarter.
+        unfinished: post-mortems that block the next promotion.
     """
     if not facts:
         return (Said("No KPIs yet", True), Said(": define them to see whether the AI helps."))
@@ -80,7 +90,9 @@ def headline(
         said += _outside(outside, moves, period_word)
     else:
         said += _calm(facts, waiting)
-    said += _rolled_back(moves)
+    told = _timing(outside[0], moves) if outside else None
+    said += _moved([move for move in moves if move.in_period], told)
+    said += _blocked(unfinished)
     said += _rest(facts, outside, watched, silent)
     return tuple(said)
 
@@ -113,22 +125,27 @@ def _outside(outside: Sequence[Fact], moves: Sequence[Move], period_word: str) -
 def _since(fact: Fact, moves: Sequence[Move], period_word: str) -> list[Said]:
     """Name the release whose going live is nearest before, as timing and not as cause."""
     assert fact.since is not None  # noqa: S101 - the caller checked; for the type checker
-    window = fact.since + timedelta(days=7)
-    before = [
-        move
-        for move in moves
-        if move.workflow_id == fact.workflow_id
-        and not move.rolled_back_from
-        and fact.since - timedelta(days=7) <= move.at.date() < window
-    ]
-    if before:
-        move = before[-1]
+    if move := _timing(fact, moves):
         return [
             Said(", in the weeks since " if period_word != "week" else ", since "),
             Said(f"{move.workflow} {move.release}", True),
             Said(f" went live on {_day(move.at)}"),
         ]
     return [Said(f", since the week of {fact.since.day} {fact.since:%b}")]
+
+
+def _timing(fact: Fact, moves: Sequence[Move]) -> Move | None:
+    """Return the release that went live last in the week of the change or the one before."""
+    if fact.since is None:
+        return None
+    before = [
+        move
+        for move in moves
+        if move.workflow_id == fact.workflow_id
+        and not move.rolled_back_from
+        and -7 <= (move.at.date() - fact.since).days < 7
+    ]
+    return before[-1] if before else None
 
 
 def _calm(facts: Sequence[Fact], waiting: int) -> list[Said]:
@@ -138,17 +155,43 @@ def _calm(facts: Sequence[Fact], waiting: int) -> list[Said]:
     return said
 
 
-def _rolled_back(moves: Sequence[Move]) -> list[Said]:
-    backs = [move for move in moves if move.rolled_back_from and move.in_period]
-    if not backs:
+def _moved(moves: Sequence[Move], told: Move | None) -> list[Said]:
+    """Tell every change of what runs: in full while they are few, then as a count."""
+    by_workflow: dict[int, list[Move]] = {}
+    for move in moves:
+        by_workflow.setdefault(move.workflow_id, []).append(move)
+    # One that the sentence about the limit named already is not told twice.
+    return [Said(f" {_story(of_one)}.") for of_one in by_workflow.values() if of_one != [told]]
+
+
+def _story(moves: Sequence[Move]) -> str:
+    last = moves[-1]
+    if len(moves) == 1:
+        return f"{last.workflow} {_deed(last)} on {_day(last.at)}"
+    days = list(dict.fromkeys(_day(move.at) for move in moves))
+    when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+    if len(moves) <= MOVES_TOLD:
+        deeds = _listed([_deed(move) for move in moves])
+        return f"{last.workflow} changed {len(moves)} times {when}: {deeds}"
+    kinds = Counter(
+        "rollback" if move.rolled_back_from else "adoption" if move.adopted else "promotion"
+        for move in moves
+    )
+    counted = _listed([f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items()])
+    return f"{last.workflow} changed {len(moves)} times {when} ({counted}): last, {_deed(last)}"
+
+
+def _deed(move: Move) -> str:
+    if move.rolled_back_from:
+        return f"{move.rolled_back_from} was rolled back to {move.release}"
+    return f"{move.release} {'was adopted as found' if move.adopted else 'went live'}"
+
+
+def _blocked(unfinished: int) -> list[Said]:
+    if not unfinished:
         return []
-    move = backs[-1]
-    return [
-        Said(
-            f" {move.workflow} {move.rolled_back_from} was rolled back to {move.release}"
-            f" on {_day(move.at)}."
-        )
-    ]
+    words = "post-mortem blocks" if unfinished == 1 else "post-mortems block"
+    return [Said(f" {unfinished} unfinished {words} the next promotion.", True)]
 
 
 def _rest(

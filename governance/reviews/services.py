@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Min, Prefetch
 
 from governance import audit
 from governance.common.errors import InvalidInputError, StateConflictError
@@ -12,7 +13,16 @@ from governance.common.time import now, today
 from governance.kpis.models import Kpi
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
-from governance.reviews.cadence import ANALYST, CHECKLISTS, OWNER, PERIOD_WORD, Task, parse_period
+from governance.receipts.models import RollUp
+from governance.reviews.cadence import (
+    ANALYST,
+    CHECKLISTS,
+    OWNER,
+    PERIOD_WORD,
+    Period,
+    Task,
+    parse_period,
+)
 from governance.reviews.models import ChecklistItem, Review
 from governance.workflows.models import Workflow
 
@@ -60,10 +70,7 @@ def open_review(kind: str, key: str) -> Review:
     Raises:
         InvalidInputError: there is no such period.
     """
-    try:
-        period = parse_period(kind, key)
-    except ValueError as problem:
-        raise InvalidInputError(f"There is no such period: {problem}.") from problem
+    period = _parsed(kind, key)
     # Not audited: nobody decided anything yet. Two people may come here at the same moment.
     with audit.atomic():
         review, _ = Review.objects.get_or_create(
@@ -81,11 +88,40 @@ def open_review(kind: str, key: str) -> Review:
     return review
 
 
+def first_day() -> date | None:
+    """Return the day of the first workflow or the first run receipt; None before both."""
+    made = Workflow.objects.aggregate(first=Min("created_at"))["first"]
+    days = RollUp.objects.filter(grain=RollUp.Grain.DAY)
+    measured = days.aggregate(first=Min("starts_at"))["first"]
+    return min((moment.date() for moment in (made, measured) if moment), default=None)
+
+
+def why_not_worked_through(period: Period) -> str:
+    """Say why a period has nothing to tick off; empty when it has."""
+    word = PERIOD_WORD[period.kind]
+    if period.starts_on > today():
+        return f"This {word} has not begun."
+    first = first_day()
+    if first is None or period.ends_on < first:
+        return f"There is nothing to review: this {word} was over before the first workflow."
+    return ""
+
+
+@audit.atomic()
+def tick_off(kind: str, key: str, item: str, *, actor: User, note: str) -> ChecklistItem:
+    """Tick one item of a period off. A refused attempt leaves nothing behind, not even a review."""
+    period = _parsed(kind, key)
+    require(actor, "review.tick", _task(kind, item))
+    if why_not := why_not_worked_through(period):
+        raise StateConflictError(why_not)
+    return tick(open_review(kind, period.key), item, actor=actor, note=note)
+
+
 @audit.atomic()
 def tick(review: Review, key: str, *, actor: User, note: str) -> ChecklistItem:
     """Tick one item off, with what was found."""
     found = _locked(review)
-    task = _task(found, key)
+    task = _task(found.kind, key)
     require(actor, "review.tick", task)
     item = ChecklistItem.objects.select_for_update().get(review=found, key=key)
     if item.done_at is not None:
@@ -103,7 +139,7 @@ def tick(review: Review, key: str, *, actor: User, note: str) -> ChecklistItem:
 def reopen(review: Review, key: str, *, actor: User, reason: str) -> ChecklistItem:
     """Take a tick back, with the reason; the audit keeps both."""
     found = _locked(review)
-    task = _task(found, key)
+    task = _task(found.kind, key)
     require(actor, "review.tick", task)
     item = ChecklistItem.objects.select_for_update().get(review=found, key=key)
     if item.done_at is None:
@@ -114,6 +150,15 @@ def reopen(review: Review, key: str, *, actor: User, reason: str) -> ChecklistIt
     item.save(update_fields=["done_by", "done_at", "note"])
     audit.record("review.item_reopened", found, actor=actor, item=task.label, reason=reason.strip())
     return item
+
+
+def review_to_sign(kind: str, key: str, *, actor: User) -> Review:
+    """Return the review that this person is about to sign; makes none."""
+    require(actor, "review.sign_off")
+    found = find_review(kind, key)
+    if found is None:
+        raise StateConflictError("Nothing is ticked off yet. Tick everything off, then sign.")
+    return found
 
 
 @audit.atomic()
@@ -151,8 +196,15 @@ def _locked(review: Review) -> Review:
     return found
 
 
-def _task(review: Review, key: str) -> Task:
-    for task in CHECKLISTS[review.kind]:
+def _parsed(kind: str, key: str) -> Period:
+    try:
+        return parse_period(kind, key)
+    except ValueError as problem:
+        raise InvalidInputError(f"There is no such period: {problem}.") from problem
+
+
+def _task(kind: str, key: str) -> Task:
+    for task in CHECKLISTS[kind]:
         if task.key == key:
             return task
     raise InvalidInputError("There is no such item on this checklist.")

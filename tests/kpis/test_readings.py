@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from governance.kpis.readings import NOTHING, Total, complete_to, daily, monthly, weekly
+from governance.kpis.readings import (
+    NOTHING,
+    Coverage,
+    Total,
+    complete_to,
+    coverage,
+    daily,
+    monthly,
+    weekly,
+)
 from governance.receipts.models import RollUp
+from governance.releases.models import Release, ReleaseApproval
 from governance.workflows.models import Workflow
 
 MONDAY = date(2026, 11, 16)
@@ -66,6 +77,38 @@ def test_weeks_a_year_apart_cost_one_query(workflow: Workflow) -> None:
     assert len(queries) == 1
     assert totals.mean(workflow.pk, "escalated", year_ago) == 0.5
     assert totals.mean(workflow.pk, "escalated", MONDAY) == 0.1
+
+
+def test_runs_are_covered_while_their_release_is_approved(
+    workflow: Workflow, make_release: Callable[..., Release]
+) -> None:
+    release = make_release()
+    noon = datetime(2026, 11, 18, 12, 20, tzinfo=UTC)
+    ReleaseApproval.objects.create(
+        workflow=workflow, release=release, valid_from=noon, valid_to=noon + timedelta(hours=5)
+    )
+    for hour, digest, n in (
+        (11, release.pk, 5),  # before it was approved
+        (12, release.pk, 100),
+        (17, release.pk, 20),
+        (18, release.pk, 3),  # after it was rolled back
+        (12, "", 7),
+        (12, "sha256:unknown", 2),
+    ):
+        RollUp.objects.create(
+            workflow=workflow, grain="hour", starts_at=noon.replace(hour=hour, minute=0),
+            release_digest=digest, measure="runs", n=n, total=n, total_squares=n,
+        )  # fmt: skip
+    roll_up(workflow, MONDAY, n=1000, total=1000, measure="runs")  # days are not counted again
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        found = coverage([workflow.pk], MONDAY, MONDAY + timedelta(days=7))
+    assert len(queries) == 1
+    assert (found.runs, found.unattributed, found.unauthorised) == (137, 7, 10)
+    assert found.percent == 87.5
+    assert Coverage(100_000, 1, 0).percent == 99.9
+    assert coverage([], MONDAY, MONDAY + timedelta(days=7)).runs == 0
 
 
 def test_months_add_up_to_a_quarter(workflow: Workflow) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from threading import Barrier, Thread
 
 import pytest
@@ -7,10 +8,12 @@ from django.db import connection
 
 from governance.audit.models import AuditEvent
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
+from governance.common.time import today
 from governance.people.models import User
 from governance.people.permissions import can
+from governance.receipts.models import RollUp
 from governance.reviews import services
-from governance.reviews.cadence import CHECKLISTS, WEEKLY
+from governance.reviews.cadence import CHECKLISTS, WEEKLY, period_of
 from governance.reviews.models import ChecklistItem, Review
 from governance.workflows.models import Workflow
 
@@ -102,6 +105,39 @@ def test_a_week_that_has_not_begun_is_not_signed(db: None, cfo: User) -> None:
     tick_everything(future, cfo)
     with pytest.raises(StateConflictError, match="not begun"):
         services.sign_off(future, actor=cfo, frozen={})
+
+
+def test_a_refused_attempt_leaves_no_review_behind(
+    workflow: Workflow, builder: User, analyst: User, cfo: User
+) -> None:
+    this_week = period_of(WEEKLY, today()).key
+    for actor, week, item, note, refusal in (
+        (builder, this_week, "drift", "Not mine.", NotAllowedError),
+        (analyst, "2024-W10", "drift", "Before anything was.", StateConflictError),
+        (analyst, "2199-W10", "drift", "Not begun.", StateConflictError),
+        (analyst, this_week, "drift", " ", InvalidInputError),
+        (analyst, this_week, "no-such", "x", InvalidInputError),
+        (analyst, "2026-W99", "drift", "x", InvalidInputError),
+    ):
+        with pytest.raises(refusal):
+            services.tick_off(WEEKLY, week, item, actor=actor, note=note)
+    for actor, refusal in ((builder, NotAllowedError), (cfo, StateConflictError)):
+        with pytest.raises(refusal):
+            services.review_to_sign(WEEKLY, this_week, actor=actor)
+    assert not Review.objects.exists()
+    assert services.tick_off(WEEKLY, this_week, "drift", actor=analyst, note="Fine.").done_at
+
+
+def test_weeks_with_receipts_from_before_the_workflow_can_be_worked_through(
+    workflow: Workflow, analyst: User
+) -> None:
+    RollUp.objects.create(
+        workflow=workflow, grain="day", starts_at=datetime(2026, 9, 30, tzinfo=UTC),
+        measure="runs", n=1, total=1, total_squares=1,
+    )  # fmt: skip
+    assert services.tick_off(WEEKLY, WEEK, "drift", actor=analyst, note="Fine.").done_at
+    with pytest.raises(StateConflictError, match="nothing to review"):
+        services.tick_off(WEEKLY, "2026-W39", "drift", actor=analyst, note="Fine.")
 
 
 def test_signing_asks_for_the_role_alone(cfo: User, owner: User, analyst: User) -> None:
