@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from dashboards.hostile import mark
 from dashboards.views.errors import not_found
 
 BORN = "born"
@@ -20,7 +21,7 @@ RENEW_EVERY = 60  # seconds: an idle limit needs no write per request
 
 
 class PageMiddleware:
-    """Idle and absolute session limits, `no-store`, and `Vary: HX-Request`."""
+    """Idle and absolute session limits, `no-store`, `Vary: HX-Request`, no hidden characters."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -37,8 +38,17 @@ class PageMiddleware:
         if response.get("Content-Type", "").startswith("text/html"):
             response.headers["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("HX-Request", "Cookie"))
+            _mark(response)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """An address with a value that no column can hold (a NUL, a huge number) leads nowhere."""
         return not_found(request) if isinstance(exception, DataError) else None
+
+
+def _mark(response: HttpResponseBase) -> None:
+    """Here and not in each template, so that no title, button or attribute is forgotten."""
+    if isinstance(response, HttpResponse):
+        text = response.content.decode()
+        if (marked := mark(text)) != text:
+            response.content = marked.encode()
