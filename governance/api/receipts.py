@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -16,7 +15,7 @@ from governance.api.tokens import require_token
 from governance.common.canonical import parse_json
 from governance.common.errors import InvalidInputError
 from governance.people.models import ApiToken
-from governance.receipts.drafts import ReceiptDraft, clean
+from governance.receipts.drafts import ReceiptDraft, clean, decimal_of
 from governance.receipts.services import Refusal, store
 
 MOST_RECEIPTS = 5_000
@@ -27,7 +26,7 @@ TEXTS = (
 )  # fmt: skip
 MONEY = ("cost", "amount")
 OBJECTS = ("refs", "measures", "observed")
-MAX_SHOWN = 100  # characters of a name in an error, digits of a number
+MAX_SHOWN = 100  # characters of a name in an error
 
 
 def receipts(request: HttpRequest) -> HttpResponse:
@@ -127,14 +126,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _decimal(name: str, value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InvalidInputError(f"{name} must be a number, or a number written as text.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidInputError(f"{name} is too large to be a number.")
-    text = str(value)
-    if len(text) > MAX_SHOWN:
-        raise InvalidInputError(f"{name} has too many digits.")
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise InvalidInputError(f"{name} must be a number, or a number written as text.") from error
+    number = decimal_of(value)
+    if number is None:
+        raise InvalidInputError(f"{name} must be a number such as 12.5, or one written as text.")
+    return number

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from governance.common.canonical import LARGEST_SAFE_INTEGER, is_digest
 from governance.common.errors import InvalidInputError
@@ -19,7 +19,9 @@ MOST_AHEAD = timedelta(days=1)  # a sender's clock may be wrong, its calendar ma
 LONGEST_RUN_MS = 31 * 86_400_000.0
 HIGHEST_COST = Decimal("1e9")
 HIGHEST_AMOUNT = Decimal("1e13")
-LARGEST_MEASURE = 1e15
+LARGEST_MEASURE = 1e12
+LONGEST_MEASURE = timedelta(days=3652)  # ten years
+SHARES = frozenset({"correct", "policy_ok"})  # of these, every mean is read as a share
 MOST_MEASURES = 30
 MOST_NAMES = 30  # references, observed names, violations
 ERROR_LENGTH = 500
@@ -29,6 +31,9 @@ OWN_MEASURES = frozenset({"runs", "escalated", "cost", "latency_ms", "error", "q
 MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
 SHA256 = re.compile(r"(?:sha256:)?[0-9a-f]{64}\Z")
 CURRENCY = re.compile(r"[A-Z]{3}\Z")
+# As JSON writes it: Decimal would also take "1_000", " 1" and the digits of other scripts.
+NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
+MOST_DIGITS = 100
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f]")
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -74,11 +79,28 @@ def clean(text: str) -> str:
     return UNSTORABLE.sub("\ufffd", text)
 
 
-def checked(draft: ReceiptDraft, moment: datetime) -> ReceiptDraft:
+def decimal_of(value: object) -> Decimal | None:
+    """Return a JSON number, or one written as text, as Decimal; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value)
+    if len(text) > MOST_DIGITS or not NUMBER.match(text):
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return None
+
+
+def checked(
+    draft: ReceiptDraft, moment: datetime, units: Mapping[str, str] | None = None
+) -> ReceiptDraft:
     """Return the draft in the form in which it is stored.
 
     Args:
         moment: the true time now; decides which `started_at` is too old or ahead of the clock.
+        units: of measures that a KPI reads (share, seconds, ms), which bounds them; else the
+            name does: `correct` and `policy_ok` are shares, `_s` is seconds, `_ms` milliseconds.
 
     Raises:
         InvalidInputError: one sentence about the first value that cannot be accepted.
@@ -100,7 +122,7 @@ def checked(draft: ReceiptDraft, moment: datetime) -> ReceiptDraft:
         raise InvalidInputError("currency must be three capital letters, such as USD.")
     if draft.escalated is not None and not isinstance(draft.escalated, bool):
         raise InvalidInputError("escalated must be true or false.")
-    measures = _measures(draft.measures)
+    measures = _measures(draft.measures, units or {})
     violations = _violations(draft.violations)
     if violations is not None:
         measures.setdefault("policy_ok", 0.0 if violations else 1.0)
@@ -225,7 +247,7 @@ def _texts(name: str, value: object, key_length: int, longest: int) -> dict[str,
     }
 
 
-def _measures(value: object) -> dict[str, float]:
+def _measures(value: object, units: Mapping[str, str]) -> dict[str, float]:
     if not isinstance(value, Mapping) or len(value) > MOST_MEASURES:
         raise InvalidInputError(f"measures must be an object of at most {MOST_MEASURES} numbers.")
     found = {}
@@ -237,10 +259,33 @@ def _measures(value: object) -> dict[str, float]:
         if name in OWN_MEASURES:
             raise InvalidInputError(f"{name} is a field of the receipt, not a further measure.")
         amount = float(number) if isinstance(number, bool) else number
-        measured = _number(f"measures.{name}", amount, -LARGEST_MEASURE, LARGEST_MEASURE)
+        measured = _measure(name, amount, units.get(name) or _unit(name))
         if measured is not None:
             found[name] = measured
     return found
+
+
+def _unit(name: str) -> str:
+    if name in SHARES:
+        return "share"
+    return {"s": "seconds", "ms": "ms"}.get(name.rpartition("_")[2] if "_" in name else "", "")
+
+
+def _measure(name: str, value: object, unit: str) -> float | None:
+    """One value spoils a whole mean, so none may be outside what its unit can be."""
+    measured = _number(f"measures.{name}", value, -LARGEST_MEASURE, LARGEST_MEASURE)
+    if measured is None:
+        return None
+    if unit == "share" and not 0.0 <= measured <= 1.0:
+        raise InvalidInputError(f"measures.{name} is a share: it must be from 0 to 1.")
+    if unit in ("seconds", "ms"):
+        longest = LONGEST_MEASURE.total_seconds() * (1 if unit == "seconds" else 1_000)
+        if not 0.0 <= measured <= longest:
+            raise InvalidInputError(
+                f"measures.{name} is a time: it must be from 0 to {longest:,.0f} {unit}"
+                " (ten years)."
+            )
+    return measured
 
 
 def _violations(value: object) -> tuple[str, ...] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from governance.common.canonical import is_digest
 from governance.common.errors import InvalidInputError
-from governance.receipts.drafts import ReceiptDraft
+from governance.receipts.drafts import ReceiptDraft, decimal_of
 from governance.receipts.spans import EVENTS, RESOURCE, SpanData
 
 WORKFLOW_NAMES = (
@@ -368,11 +368,8 @@ def _flag(name: str, value: Any) -> bool | None:
 def _decimal(name: str, value: Any) -> Decimal | None:
     if value is None:
         return None
-    try:
-        number = Decimal(str(value)) if not isinstance(value, bool) else Decimal("NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
+    number = decimal_of(value)
+    if number is None:
         raise InvalidInputError(f"{name} must be a number.")
     return number
 

@@ -122,16 +122,14 @@ def _acceptable(
     drafts: list[tuple[int, ReceiptDraft]], token: ApiToken | None, result: StoreResult
 ) -> list[tuple[int, ReceiptDraft]]:
     """Return the drafts that may be stored, checked; the others become refusals."""
-    currencies = dict(
-        Workflow.objects.filter(
-            slug__in={str(draft.workflow) for _, draft in drafts if _is_storable(draft.workflow)}
-        ).values_list("slug", "currency")
-    )
+    slugs = {str(draft.workflow) for _, draft in drafts if _is_storable(draft.workflow)}
+    currencies = dict(Workflow.objects.filter(slug__in=slugs).values_list("slug", "currency"))
+    units = kpi_units(slugs)
     moment = true_now()
     fits = []
     for index, draft in drafts:
         try:
-            fit = checked(draft, moment)
+            fit = checked(draft, moment, units.get(str(draft.workflow)))
             check_workflow(fit, currencies, token)
         except InvalidInputError as error:
             shown = draft.run_id if _is_storable(draft.run_id) else ""
@@ -139,6 +137,16 @@ def _acceptable(
         else:
             fits.append((index, fit))
     return fits
+
+
+def kpi_units(slugs: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the unit of each measure that a KPI of these workflows reads, per workflow."""
+    found: dict[str, dict[str, str]] = {}
+    for slug, measure, unit in Workflow.objects.filter(
+        slug__in=slugs, kpis__isnull=False
+    ).values_list("slug", "kpis__measure", "kpis__unit"):
+        found.setdefault(slug, {})[measure] = unit
+    return found
 
 
 def _is_storable(text: object) -> bool:

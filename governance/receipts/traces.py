@@ -25,6 +25,7 @@ from governance.receipts.rollups import Sums
 from governance.receipts.services import (
     SCOPE,
     check_workflow,
+    kpi_units,
     prepare,
     wake_triage,
     with_partitions,
@@ -120,6 +121,7 @@ def _assemble(
         for trace_id, group in fresh.items()
     }
     currencies = _currencies(whole)
+    units = kpi_units(currencies)
     strangers = _of_other_workflows(known, token)
     drafts = []
     taken_back: list[SpanData] = []
@@ -127,7 +129,7 @@ def _assemble(
         try:
             if trace_id in strangers:
                 raise InvalidInputError("This trace belongs to a workflow of another token.")
-            draft = _draft(spans, currencies, token, received_at)
+            draft = _draft(spans, currencies, units, token, received_at)
         except InvalidInputError as error:
             result.rejected[str(error)] += len(fresh[trace_id])
             taken_back.extend(fresh[trace_id])
@@ -148,7 +150,11 @@ def _of_other_workflows(known: Mapping[str, rows.Known], token: ApiToken) -> set
 
 
 def _draft(
-    spans: list[SpanData], currencies: dict[str, str], token: ApiToken, received_at: datetime
+    spans: list[SpanData],
+    currencies: dict[str, str],
+    units: Mapping[str, Mapping[str, str]],
+    token: ApiToken,
+    received_at: datetime,
 ) -> ReceiptDraft | None:
     """Return the receipt of one trace, or None while the span that stands for it is missing."""
     run = anchor(spans)
@@ -164,7 +170,7 @@ def _draft(
         raise InvalidInputError(f"This token may not send receipts for {workflow}.")
     if run is None:
         return None
-    draft = checked(draft_of(spans, run, workflow), received_at)
+    draft = checked(draft_of(spans, run, workflow), received_at, units.get(workflow))
     check_workflow(draft, currencies, token)
     return draft
 

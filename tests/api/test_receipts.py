@@ -102,6 +102,8 @@ def test_when_nothing_was_stored_the_status_says_so(sender: Client) -> None:
         {"started_at": "1970-01-01T00:00:00Z"}, {"started_at": "2262-04-12T00:00:00Z"},
         {"started_at": "9999-12-31T23:59:59-23:59"}, {"started_at": "0001-01-01T00:00:00+14:00"},
         {"started_at": None}, {"run_id": None}, {"run_id": 5}, {"workflow": ["support-triage"]},
+        {"cost": "1_000"}, {"cost": "٣"}, {"cost": "１２"}, {"cost": " 1"}, {"cost": "+1"},
+        {"cost": "1."}, {"cost": ".5"}, {"cost": "1\n"}, {"amount": "1,5"}, {"amount": ""},
         {"cost": True}, {"cost": "1" * 101}, {"cost": "NaN"}, {"cost": [1]}, {"amount": "1e99"},
         {"tokens_in": 1.5}, {"tokens_in": 2**53}, {"quality": "good"}, {"measures": [1]},
         {"measures": {"x": "1"}}, {"measures": {"x": 10**400}}, {"violations": "pii"},
@@ -120,6 +122,16 @@ def test_a_bad_field_is_refused_and_nothing_is_stored(
     assert refusal["error"].endswith(".")
     assert not Receipt.objects.exists()
     assert not RollUp.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [(0, "0"), (12.5, "12.5"), ("12.50", "12.5"), ("1e-3", "0.001"), ("2.5E+2", "250"),
+     (1e-7, "0.0000001"), ("-0", "0")],
+)  # fmt: skip
+def test_numbers_are_read_as_json_writes_them(sender: Client, said: Any, stored: str) -> None:
+    assert send(sender, [item(cost=said)]).status_code == 200
+    assert Receipt.objects.get().cost == Decimal(stored)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_names_of_the_workflow_come_before_the_service() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("escalated", "perhaps"), ("cost", "a lot"), ("cost", True), ("quality", [1]),
+    [("cost", "1_000"), ("cost", "٣"), ("amount", " 1"), ("quality", "１"), ("measure.x", "1_0"),
+     ("escalated", "perhaps"), ("cost", "a lot"), ("cost", True), ("quality", [1]),
      ("amount", "inf"), ("outcome", 5), ("violations", [1]), ("measure.x", "NaN")],
 )  # fmt: skip
 def test_a_value_that_cannot_be_what_its_name_says_is_an_error(name: str, value: Any) -> None:
