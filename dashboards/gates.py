@@ -107,7 +107,24 @@ def _gate_row(row: Mapping[str, Any], reach: float) -> GateRow:
         interval=f"{_change(row, low)} to {_change(row, high)}" if bar is not None else "",
         bar=bar,
         verdict=verdict_chip(row),
+        allowed=_allowed(row),
     )
+
+
+def _allowed(row: Mapping[str, Any]) -> str:
+    """What the policy lets pass: without it "No worse" cannot be understood."""
+    role, margin = row.get("role"), row.get("margin")
+    if role == "guardrail" and margin is not None:
+        return f"may be up to {_least(row, margin)} worse"
+    if role == "primary" and margin:
+        return f"has to be at least {_least(row, margin)} better"
+    return ""
+
+
+def _least(row: Mapping[str, Any], margin: float) -> str:
+    if row.get("unit") == "percent":
+        return f"{margin:g}\N{NO-BREAK SPACE}pt"
+    return format_value(margin, _unit(row))
 
 
 def _instead(row: Mapping[str, Any]) -> str:

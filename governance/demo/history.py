@@ -42,15 +42,17 @@ def gate_policy(library: Library, *, with_recent: bool) -> dict[str, Any]:
         "adversarial": {"min_cases": 60},
     }
     judged = ["golden"]
+    more_escalated = 20  # points; the first gate had to let caution through
     if with_recent:
         suites["recent"] = {"min_cases": 100, "max_age_days": 14}
         judged.append("recent")
+        more_escalated = 8
     return {
         "suites": suites,
         "primary": {"metric": "correct", "suites": ["golden"], "min_improvement_points": 0},
         "guardrails": [
             {"metric": "silent_error", "suites": judged, "margin_points": 3},
-            {"metric": "escalated", "suites": judged, "margin_points": 20},
+            {"metric": "escalated", "suites": judged, "margin_points": more_escalated},
             {"metric": "correct", "suites": ["adversarial"], "margin_points": 10},
         ],
         "floors": [{"metric": "silent_error", "suites": ["golden"], "limit_percent": 25}],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.template.loader import render_to_string
+
 from dashboards.gates import gate_rows, report_rows
 from dashboards.slots import facts
 
@@ -35,6 +37,22 @@ def test_the_margin_stands_on_the_harmful_side() -> None:
     assert up.bar.margin is not None
     assert down.bar.margin is not None
     assert up.bar.margin < up.bar.zero < down.bar.margin
+
+
+def test_each_row_says_what_it_is_allowed() -> None:
+    guardrail, primary, asked, floor = gate_rows(
+        {
+            "rows": [
+                row(margin=8.0), row(role="primary", margin=0.0), row(role="primary", margin=2.5),
+                row(role="floor", change=None, low=None, high=None, margin=None, limit=85.0),
+            ]
+        }
+    )  # fmt: skip
+    assert guardrail.allowed == f"may be up to 8{NBSP}pt worse"
+    assert (primary.allowed, asked.allowed) == ("", f"has to be at least 2.5{NBSP}pt better")
+    assert (floor.allowed, floor.change) == ("", f"Limit: at least 85.0{NBSP}%")
+    table = render_to_string("dashboards/elements/gates.html", {"gates": [guardrail]})
+    assert f"may be up to 8{NBSP}pt worse" in table
 
 
 def test_rows_of_one_unit_share_a_scale() -> None:

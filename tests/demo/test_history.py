@@ -133,6 +133,16 @@ def _check_promotions() -> None:
     refused = Promotion.objects.get(state=State.REFUSED).gate_report
     assert refused is not None
     assert "must-pass" in " ".join(refused.content["reasons"])
+    waiting = Promotion.objects.get(state=State.AWAITING_OWNER).gate_report
+    assert waiting is not None
+    # On the lead KPI, a rise of a quarter of its limit must not be called "No worse".
+    for report in (refused, waiting):
+        margins = {
+            row["suite"]: row["margin"]
+            for row in report.content["rows"]
+            if (row["metric"], row["role"]) == ("escalated", "guardrail")
+        }
+        assert margins == {"golden": 8, "recent": 8}
     assert not EvalRun.objects.exclude(state=EvalRun.State.DONE).exists()
     assert set(SuiteVersion.objects.values_list("kind", flat=True)) == {
         "golden", "adversarial", "recent",
