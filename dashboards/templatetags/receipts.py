@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
@@ -15,6 +17,7 @@ from governance.receipts.models import Receipt
 from governance.releases.models import Release
 
 register = template.Library()
+PLAIN_RUN_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]+\Z")
 
 
 @register.simple_tag
@@ -38,3 +41,15 @@ def standing(row: Receipt) -> SafeString | str:
     if row.standing == Receipt.Standing.AUTHORISED:
         return ""
     return chip(row.standing, "state", row.get_standing_display())
+
+
+@register.simple_tag
+def receipt_url(row: Receipt) -> str:
+    """The address of one receipt: by its path, or by `?run=` where a path would be changed.
+
+    Browsers resolve "." and "..", and proxies decode a slash, so only plain names stand in a path.
+    """
+    on = row.day.isoformat()
+    if PLAIN_RUN_ID.match(row.run_id):
+        return reverse("receipt", args=[on, row.run_id])
+    return f"{reverse('receipt', args=[on, '-'])}?{urlencode({'run': row.run_id})}"

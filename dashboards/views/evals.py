@@ -119,7 +119,7 @@ def _trends(runs: QuerySet[EvalRun]) -> list[Trend]:
             state=EvalRun.State.DONE,
             suite__kind__in=(SuiteVersion.Kind.GOLDEN, SuiteVersion.Kind.RECENT),
         )
-        .order_by("suite__workflow__name", "suite__kind", "-release__number", "-finished_at")
+        .order_by("suite__workflow__name", "suite__kind", "-release__number", "-finished_at", "-pk")
         .distinct("suite__workflow__name", "suite__kind", "release__number")
     )
     grouped: dict[tuple[int, str], list[EvalRun]] = {}
@@ -132,21 +132,24 @@ def _trend(group: list[EvalRun]) -> Trend | None:
     shares = [(run, share) for run in group if (share := _share(run, "passed")) is not None]
     if not shares:
         return None
-    before = [share for _, share in shares[1:]]
-    points = [
-        (run, share, share - before[index] if index < len(before) else None)
-        for index, (run, share) in enumerate(shares)
-    ]
+    points: list[tuple[EvalRun, float, float | None]] = []
+    line: list[float | None] = []  # newest first
+    before = [*shares[1:], None]
+    for (run, share), previous in zip(shares, before, strict=True):
+        # Other cases give another share: versions are not compared, and no line joins them.
+        same = previous is not None and previous[0].suite_id == run.suite_id
+        points.append((run, share, share - previous[1] if previous and same else None))
+        line.extend((share,) if same or previous is None else (share, None))
     suite = group[0].suite
     oldest, latest = shares[-1], shares[0]
     return Trend(
         workflow=suite.workflow,
         suite=suite.get_kind_display(),
         points=points,
-        spark=draw_sparkline([share for _, share in reversed(shares)]),
+        spark=draw_sparkline(line[::-1]),
         sentence=(
-            f"Passed: {oldest[1]:.1%} with {oldest[0].release.name},"
-            f" {latest[1]:.1%} with {latest[0].release.name}"
+            f"Passed: {oldest[1]:.1%} with {oldest[0].release.name} on {oldest[0].suite},"
+            f" {latest[1]:.1%} with {latest[0].release.name} on {latest[0].suite}"
         ),
     )
 

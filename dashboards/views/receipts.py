@@ -183,7 +183,8 @@ def _after(request: UserRequest) -> tuple[datetime, str] | None:
 @require_GET
 @login_required
 def receipt(request: UserRequest, on: str, run_id: str) -> HttpResponse:
-    """Everything that is known of one run."""
+    """Everything that is known of one run; `?run=` names those that no path can hold."""
+    run_id = request.GET.get("run") or run_id
     try:
         when = date.fromisoformat(on)
     except ValueError as error:

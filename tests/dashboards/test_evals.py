@@ -67,8 +67,39 @@ def test_the_list_shows_suites_trend_and_runs(
     page = login(analyst).get("/evals/").content.decode()
     assert "Golden v1" in page
     assert f"/evals/runs/{latest.pk}/" in page
-    assert "Passed: 50.0% with r1, 80.0% with r2" in page
+    assert "Passed: 50.0% with r1 on Golden v1, 80.0% with r2 on Golden v1" in page
     assert "+30.0" in page
+
+
+def test_shares_of_different_suite_versions_are_not_compared(
+    run: Callable[[int], EvalRun], suite: SuiteVersion, workflow: Workflow, analyst: User,
+    login: Login,
+) -> None:  # fmt: skip
+    run(50)
+    run(60)
+    harder = [
+        {
+            "key": f"d{number}", "input": {"number": number},
+            "expected": {"answer": "yes", "must_escalate": None}, "category": "hard",
+            "must_pass": False, "reason": "",
+        }
+        for number in range(40, 80)
+    ]  # fmt: skip
+    second = freeze_suite(workflow, "golden", harder, actor=analyst)
+    run(70)
+    run(80)
+    newest = Release.objects.get(number=4)
+    request_run(newest, second, actor=analyst, purpose="request", slot="second")
+    work()
+
+    response = login(analyst).get("/evals/")
+    (trend,) = response.context["trends"]
+    shown = [(str(run.suite), change) for run, _, change in trend.points]
+    assert shown == [
+        ("Golden v2", None), ("Golden v1", pytest.approx(0.1)), ("Golden v1", pytest.approx(0.1)),
+        ("Golden v1", None),
+    ]  # fmt: skip
+    assert trend.spark.path.count("M") == 2  # the line ends where the version changes
 
 
 def test_what_is_overdue_is_an_alarm_on_the_page(

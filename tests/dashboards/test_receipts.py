@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import unquote, urlencode, urljoin
 
 import pytest
 from django.test import Client
@@ -180,7 +182,7 @@ def test_a_receipt_shows_everything_and_renders_none_of_it(
     )
     client = login(analyst)
     listed = client.get("/receipts/").content.decode()
-    link = f"/receipts/{row.day}/{quote(row.run_id, safe='/')}/"
+    link = f"/receipts/{row.day}/-/?{urlencode({'run': row.run_id})}"
     assert link in listed
     page = client.get(link).content.decode()
     for harmless in (
@@ -195,9 +197,34 @@ def test_a_receipt_shows_everything_and_renders_none_of_it(
         assert "\u202e" not in body
 
 
+@pytest.mark.parametrize(
+    "run_id",
+    [".", "..", "a/../b", "/a//b/", "a%2Fb", "a b", " a", "a?b#c", "a\\b", "-", "\u202ea", "ü"],
+)
+def test_a_receipt_of_any_run_id_is_reached_by_its_link(
+    run_id: str, send: Callable[..., Receipt], analyst: User, login: Login
+) -> None:
+    send(run_id, outcome="the right one")
+    send("other", outcome="another one")
+    client = login(analyst)
+    listed = client.get("/receipts/").content.decode()
+    links = re.findall(r'class="run-id"[^>]*href="([^"]*)"', listed)
+    (link,) = (html.unescape(found) for found in links if not found.endswith("/other/"))
+    # A browser resolves dots, and a proxy may decode and join slashes, before it asks.
+    assert urljoin("http://host/receipts/", link) == f"http://host{link}"
+    path = unquote(link.partition("?")[0])
+    assert "//" not in path
+    assert len(path.strip("/").split("/")) == 3
+    page = client.get(link)
+    assert page.status_code == 200
+    assert "the right one" in page.content.decode()
+
+
 def test_hidden_characters_are_named_and_long_text_is_cut() -> None:
     assert reveal("a\u200bb\x07c\n") == "a⟦U+200B⟧b⟦U+0007⟧c\n"
     assert reveal("שלום 👋 café") == "שלום 👋 café"
+    assert reveal("one\r\ntwo\rthree") == "one\r\ntwo⟦U+000D⟧three"
+    assert reveal("\x85\ue000\U000f0001\ud800") == "⟦U+0085⟧⟦U+E000⟧⟦U+F0001⟧⟦U+D800⟧"
     cut = reveal("x" * (LONGEST_SHOWN + 5))
     assert cut.endswith("⟦5 more characters are not shown⟧")
 
