@@ -239,6 +239,29 @@ def _processes(number: str) -> tuple[int, int, int]:
     return done.returncode, said["events"], said["fault_count"]
 
 
+def test_who_reads_only_the_first_line_gets_no_traceback() -> None:
+    write(4)
+    name = connection.settings_dict["NAME"]
+    url = make_conninfo(os.environ["DATABASE_URL"], dbname=str(name))
+    for unbuffered in ("", "1"):  # fails when flushed at the end, or at the second line
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "manage.py", "audit_verify"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_URL": url, "PYTHONUNBUFFERED": unbuffered},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        os.close(writing)
+        assert "Traceback" not in done.stderr
+        assert "BrokenPipe" not in done.stderr
+        assert done.returncode == 0  # the verdict: intact
+
+
 def test_a_verification_that_cannot_end_is_incomplete_and_not_broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -10,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from governance.audit.verification import sensible_processes, verify
+from governance.audit.verification import Verification, sensible_processes, verify
 
 VALID, BROKEN, INCOMPLETE = 0, 1, 2
 LIMITS = (
@@ -28,28 +29,43 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        code, lines = INCOMPLETE, []
         try:
             result = verify(processes=options["processes"] or sensible_processes())
         except Exception as error:
             # Python's own exit code for a crash is 1, which here would say: broken.
             sentence = f"The chain could not be read to its end: {str(error).strip()}"
             if options["json"]:
-                self.stdout.write(json.dumps({"intact": None, "sentence": sentence}))
+                lines = [json.dumps({"intact": None, "sentence": sentence})]
             else:
                 self.stderr.write(sentence)
-            sys.exit(INCOMPLETE)
-        seconds = time.monotonic() - started
-        if options["json"]:
-            self.stdout.write(
-                json.dumps({**result.as_json(), "seconds": round(seconds, 3), "limits": LIMITS})
-            )
         else:
-            self.stdout.write(result.sentence)
-            for fault in result.faults:
-                self.stdout.write(f"  {fault.sentence}")
-            if result.events:
-                self.stdout.write(f"Last hash: {result.head} ({seconds:.1f} s)")
-            self.stdout.write(LIMITS)
-        if not result.events:
-            sys.exit(INCOMPLETE)
-        sys.exit(VALID if result.intact else BROKEN)
+            code = _code(result)
+            lines = _lines(result, time.monotonic() - started, as_json=options["json"])
+        self._print(lines)
+        sys.exit(code)
+
+    def _print(self, lines: list[str]) -> None:
+        try:
+            for line in lines:
+                self.stdout.write(line)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Who reads has read enough (`| head -1`), and the exit code still says the verdict.
+            # Python flushes once more at its end, which must not fail either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _code(result: Verification) -> int:
+    if not result.events:
+        return INCOMPLETE
+    return VALID if result.intact else BROKEN
+
+
+def _lines(result: Verification, seconds: float, *, as_json: bool) -> list[str]:
+    if as_json:
+        return [json.dumps({**result.as_json(), "seconds": round(seconds, 3), "limits": LIMITS})]
+    lines = [result.sentence, *(f"  {fault.sentence}" for fault in result.faults)]
+    if result.events:
+        lines.append(f"Last hash: {result.head} ({seconds:.1f} s)")
+    return [*lines, LIMITS]
