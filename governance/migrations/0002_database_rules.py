@@ -18,8 +18,8 @@ IMMUTABLE = (
     "governance_case",
 )
 
-# These change, but what was once there stays: nothing of it is ever deleted. Receipts and spans go
-# by dropping their partitions, which cs_app cannot do by itself.
+# These change, but what was once there stays: nothing of it is ever deleted. Receipts go by
+# dropping their partitions, which cs_app cannot do by itself. (A rejected span is taken back.)
 KEPT = (
     "governance_apitoken",
     "governance_checklistitem",
@@ -37,7 +37,6 @@ KEPT = (
     "governance_releaseapproval",
     "governance_review",
     "governance_score",
-    "governance_span",
     "governance_suiteversion",
     "governance_user",
     "governance_workflow",
