@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Model
 from django.test import Client
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -42,7 +43,13 @@ def _flush(statements: Iterable[str]) -> None:
         cursor.execute("SET LOCAL session_replication_role = replica")
         for statement in statements:
             cursor.execute(statement)
+        cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("SET LOCAL ROLE cs_app")
+
+
+def empty(*tables: type[Model]) -> None:
+    """Delete every row, which the product itself may not do."""
+    _flush([f'DELETE FROM "{table._meta.db_table}"' for table in tables])
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from governance.receipts.spans import Decoder
 from governance.receipts.traces import SpanResult, store_spans
 from governance.releases.models import Release, ReleaseApproval
 from governance.workflows.models import Workflow
-from tests.conftest import TESTER
+from tests.conftest import TESTER, empty
 from tests.receipts.drafts import STARTED, draft
 from tests.receipts.otlp import TRACE, request, run_span, span
 from tests.receipts.test_store import assert_rollups_exact
@@ -111,13 +111,11 @@ def test_the_cost_of_the_run_overrules_its_parts(token: ApiToken) -> None:
 def test_every_order_and_split_of_a_trace_makes_the_same_receipt(
     token: ApiToken, order: Sequence[int], cuts: set[int], repeat: bool
 ) -> None:
-    for table in (Receipt, Span, RollUp):
-        table.objects.all().delete()
+    empty(Receipt, Span, RollUp)
     spans = agent_trace()
     send(token, *spans)
     expected = said()
-    for table in (Receipt, Span, RollUp):
-        table.objects.all().delete()
+    empty(Receipt, Span, RollUp)
 
     edges = [0, *sorted(cuts), 4]
     for start, end in pairwise(edges):

@@ -286,8 +286,8 @@ def test_the_database_counts_the_quorum_itself(
             )  # fmt: skip
 
     def sign(approver: User, **other: Any) -> None:
-        given = Approval.objects.filter(promotion=promotion).values().order_by("pk")[0]
-        given.pop("id")
+        given = dict(Approval.objects.filter(promotion=promotion).values().order_by("pk")[0])
+        del given["id"]
         Approval.objects.create(**{**given, "approver_id": approver.pk, **other})
 
     with pytest.raises(DatabaseError, match="only what ran before"):
@@ -311,7 +311,7 @@ def test_the_database_refuses_what_the_gate_refused_and_adopting_twice(
         promotion=promotion, review_round=1, decision="approved", approver=owner,
         approver_label="x", meaning="kpi_owner", reason="by hand", authenticated_by="password",
         authenticated_at=now(), decided_at=now(), candidate_digest=promotion.release_id,
-        base_digest=live.pk, gate_report_digest=promotion.gate_report_id,
+        base_digest=live.pk, gate_report_digest=promotion.gate_report_id or "",
         gate_policy_digest=promotion.gate_policy.digest if promotion.gate_policy else "",
     )  # fmt: skip
     Promotion.objects.filter(state="live").update(state="superseded")
