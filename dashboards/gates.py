@@ -48,17 +48,17 @@ def verdict_chip(row: Mapping[str, Any]) -> Chip:
     return Chip(word, chip.tone, chip.icon)
 
 
-def gate_rows(content: Mapping[str, Any], *, judged_only: bool = False) -> tuple[GateRow, ...]:
+def gate_rows(content: Mapping[str, Any], *, judged: bool) -> tuple[GateRow, ...]:
     """Return the rows of a report's content, fit for `elements/gates.html`.
 
     Args:
         content: a gate report; shares are percent (0 to 100), changes percentage points.
-        judged_only: leave out what is reported beside the verdict.
+        judged: what the verdict stands on, or what is only reported beside it.
     """
     return tuple(
         found.row
         for found in report_rows(content)
-        if not (judged_only and found.role == ROLES["reported"])
+        if judged == (found.role != ROLES["reported"])
     )
 
 

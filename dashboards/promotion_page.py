@@ -41,6 +41,7 @@ class PromotionPage:
     diff: ReleaseDiff
     live: LiveRelease | None
     gates: tuple[GateRow, ...] = ()
+    reported: tuple[GateRow, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     bound: list[Bound] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
@@ -69,7 +70,8 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
     )
     if promotion.gate_report is not None:
         page.report = promotion.gate_report.content
-        page.gates = gate_rows(page.report)
+        page.gates = gate_rows(page.report, judged=True)
+        page.reported = gate_rows(page.report, judged=False)
     page.bound = _bound(promotion)
     asks = can(user, "promotion.propose", promotion.workflow)
     page.may_withdraw = asks and promotion.is_open

@@ -229,7 +229,7 @@ def _changes(base: str, candidate: str) -> tuple[str, ...]:
 @lru_cache(maxsize=256)
 def _gates(digest: str) -> tuple[GateRow, ...]:
     """Lay out a gate report. It is named by its digest, so it never changes."""
-    return gate_rows(GateReport.objects.get(pk=digest).content, judged_only=True)
+    return gate_rows(GateReport.objects.get(pk=digest).content, judged=True)
 
 
 def _why_not(promotion: Promotion, user: User, at: datetime) -> str:

@@ -23,7 +23,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def test_percent_of_the_report_are_shares_on_the_page() -> None:
-    (found,) = gate_rows({"rows": [row()]})
+    (found,) = gate_rows({"rows": [row()]}, judged=True)
     assert (found.name, found.metric, found.result) == ("Golden", "Correct answers", "90 / 100")
     assert found.change == f"{MINUS}2.0{NBSP}pt"
     assert found.interval == f"{MINUS}5.0{NBSP}pt to +1.0{NBSP}pt"
@@ -31,7 +31,7 @@ def test_percent_of_the_report_are_shares_on_the_page() -> None:
 
 
 def test_the_margin_stands_on_the_harmful_side() -> None:
-    up, down = gate_rows({"rows": [row(better="up"), row(better="down")]})
+    up, down = gate_rows({"rows": [row(better="up"), row(better="down")]}, judged=True)
     assert up.bar is not None
     assert down.bar is not None
     assert up.bar.margin is not None
@@ -46,7 +46,8 @@ def test_each_row_says_what_it_is_allowed() -> None:
                 row(margin=8.0), row(role="primary", margin=0.0), row(role="primary", margin=2.5),
                 row(role="floor", change=None, low=None, high=None, margin=None, limit=85.0),
             ]
-        }
+        },
+        judged=True,
     )  # fmt: skip
     assert guardrail.allowed == f"may be up to 8{NBSP}pt worse"
     assert (primary.allowed, asked.allowed) == ("", f"has to be at least 2.5{NBSP}pt better")
@@ -56,7 +57,9 @@ def test_each_row_says_what_it_is_allowed() -> None:
 
 
 def test_rows_of_one_unit_share_a_scale() -> None:
-    small, large = gate_rows({"rows": [row(low=-1.0, high=1.0, change=0.0), row(low=-20.0)]})
+    small, large = gate_rows(
+        {"rows": [row(low=-1.0, high=1.0, change=0.0), row(low=-20.0)]}, judged=True
+    )
     assert small.bar is not None
     assert large.bar is not None
     assert small.bar.width < large.bar.width / 3
@@ -70,7 +73,8 @@ def test_what_was_not_compared_says_so_instead_of_showing_zero() -> None:
                 row(**nothing, role="floor", limit=85.0, verdict="met"),
                 row(**nothing, passed=None, n=0, value=None, sentence="The suite is missing."),
             ]
-        }
+        },
+        judged=True,
     )
     assert (floor.change, floor.bar) == (f"Limit: at least 85.0{NBSP}%", None)
     assert (unknown.change, unknown.result) == ("The suite is missing.", "\N{EN DASH}")
@@ -79,11 +83,11 @@ def test_what_was_not_compared_says_so_instead_of_showing_zero() -> None:
 def test_money_keeps_its_unit_and_reported_rows_can_be_left_out() -> None:
     cost = row(role="reported", unit="money", passed=None, value=0.42, change=0.03, low=0.01,
                high=0.05, margin=None, verdict="reported", verdict_label="Reported")  # fmt: skip
-    (found,) = gate_rows({"rows": [cost]})
+    (found,) = gate_rows({"rows": [cost]}, judged=False)
     assert (found.result, found.change) == ("$0.42", "+$0.030")
-    assert gate_rows({"rows": [cost]}, judged_only=True) == ()
+    assert gate_rows({"rows": [cost]}, judged=True) == ()
     assert report_rows({"rows": [cost]})[0].role == "Reported, not judged"
-    assert gate_rows({}) == ()
+    assert gate_rows({}, judged=True) == ()
 
 
 def test_a_slot_reads_like_a_list_of_facts() -> None:
