@@ -56,9 +56,7 @@ def gate_rows(content: Mapping[str, Any], *, judged: bool) -> tuple[GateRow, ...
         judged: what the verdict stands on, or what is only reported beside it.
     """
     return tuple(
-        found.row
-        for found in report_rows(content)
-        if judged == (found.role != ROLES["reported"])
+        found.row for found in report_rows(content) if judged == (found.role != ROLES["reported"])
     )
 
 
