@@ -94,27 +94,32 @@ class Numbers:
     def month_values(self, kpi: Kpi) -> list[float | None]:
         return [self.by_month.mean(kpi.workflow_id, kpi.measure, day) for day in self.months]
 
-    def status(self, kpi: Kpi, value: float | None) -> KpiStatus:
+    def status(self, kpi: Kpi, measured: Total) -> KpiStatus:
         """Judge one reading; the age of the KPI is counted in weeks with data."""
         weeks = sum(reading is not None for reading in self.week_values(kpi))
         return kpi_status(
-            value,
+            measured.mean,
+            runs=measured.n,
             target=kpi.target,
             limit=kpi.limit,
             lower_is_better=kpi.lower_is_better,
             weeks_of_data=weeks,
         )
 
-    def reading(self, kpi: Kpi) -> float | None:
-        return self.total(kpi.workflow_id, kpi.measure, self.period).mean
+    def measured(self, kpi: Kpi) -> Total:
+        return self.total(kpi.workflow_id, kpi.measure, self.period)
+
+    def in_week(self, kpi: Kpi, monday: date) -> Total:
+        return self.by_week.of(kpi.workflow_id, kpi.measure, monday)
 
 
 def kpi_row(numbers: Numbers, kpi: Kpi, *, note: str, note_url: str, several: bool) -> KpiRow:
     """Return one KPI with its reading, its change and its line."""
     unit, period = Unit(kpi.unit), numbers.period
-    value = numbers.reading(kpi)
+    measured = numbers.measured(kpi)
+    value = measured.mean
     before = numbers.total(kpi.workflow_id, kpi.measure, period.previous()).mean
-    chip = KPI_STATUS[numbers.status(kpi, value)]
+    chip = KPI_STATUS[numbers.status(kpi, measured)]
     weekly_page = period.kind == WEEKLY
     values = numbers.week_values(kpi) if weekly_page else numbers.month_values(kpi)
     difference = None if value is None or before is None else value - before
@@ -143,13 +148,12 @@ def kpi_row(numbers: Numbers, kpi: Kpi, *, note: str, note_url: str, several: bo
 
 def fact(numbers: Numbers, kpi: Kpi) -> Fact:
     """Return what the headline needs to know of a KPI."""
-    unit, value = Unit(kpi.unit), numbers.reading(kpi)
-    status = numbers.status(kpi, value)
+    unit, measured = Unit(kpi.unit), numbers.measured(kpi)
+    value, status = measured.mean, numbers.status(kpi, measured)
     since = None
     if status in (KpiStatus.OUTSIDE_LIMIT, KpiStatus.WATCH):
-        pairs = list(zip(numbers.weeks, numbers.week_values(kpi), strict=True))
-        for monday, reading in reversed(pairs):
-            if reading is None or numbers.status(kpi, reading) is not status:
+        for monday in reversed(numbers.weeks):
+            if numbers.status(kpi, numbers.in_week(kpi, monday)) is not status:
                 break
             since = monday
     return Fact(
@@ -205,7 +209,7 @@ def _drift_chart(numbers: Numbers, kpi: Kpi) -> DriftChart:
         target=kpi.target,
     )
     now, before = values[-1], values[-2]
-    chip = KPI_STATUS[numbers.status(kpi, now)]
+    chip = KPI_STATUS[numbers.status(kpi, numbers.in_week(kpi, weeks[-1]))]
     target = format_bound(kpi.target, unit, lower_is_better=kpi.lower_is_better)
     return DriftChart(
         name=kpi.name,

@@ -10,7 +10,7 @@ from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.tones import KPI_STATUS, Chip
 from governance.common.time import today
 from governance.kpis.models import Kpi
-from governance.kpis.readings import weekly
+from governance.kpis.readings import Total, weekly
 from governance.kpis.status import kpi_status
 from governance.releases.models import LiveRelease, Release
 from governance.reviews.cadence import weeks_until
@@ -119,16 +119,18 @@ def kpi_lines(workflow: Workflow, changes: list[Move]) -> list[KpiLine]:
         }
     )
     return [
-        _kpi_line(kpi, [totals.mean(workflow.pk, kpi.measure, day) for day in mondays], ticks)
+        _kpi_line(kpi, [totals.of(workflow.pk, kpi.measure, day) for day in mondays], ticks)
         for kpi in kpis
     ]
 
 
-def _kpi_line(kpi: Kpi, readings: list[float | None], ticks: list[int]) -> KpiLine:
+def _kpi_line(kpi: Kpi, weeks: list[Total], ticks: list[int]) -> KpiLine:
     unit = Unit(kpi.unit)
+    readings = [week.mean for week in weeks]
     value, before = readings[-1], readings[-2]
     status = kpi_status(
         value,
+        runs=weeks[-1].n,
         target=kpi.target,
         limit=kpi.limit,
         lower_is_better=kpi.lower_is_better,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 BASELINE_WEEKS = 4
+LEAST_RUNS = 30  # below this a reading is mostly chance
 CLOSE_TO_LIMIT = 0.05
 
 RULE = (
@@ -12,7 +13,8 @@ RULE = (
     "Watch: within the limit but off target, or in the last 5 % before the limit, "
     "or a drift signal. "
     "Outside limit: worse than the limit. "
-    f"Building baseline: fewer than {BASELINE_WEEKS} weeks of readings, or no target yet. "
+    f"Building baseline: fewer than {BASELINE_WEEKS} weeks of readings, fewer than {LEAST_RUNS}"
+    " runs measured in the period, or no target yet. "
     "No data: nothing was measured in this period; that is never shown as zero."
 )
 
@@ -34,6 +36,7 @@ def kpi_status(
     limit: float | None,
     lower_is_better: bool,
     weeks_of_data: int,
+    runs: int = LEAST_RUNS,
     drifting: bool = False,
 ) -> KpiStatus:
     """Return the status of one reading.
@@ -44,6 +47,7 @@ def kpi_status(
         limit: what must not be passed; None when none is set.
         lower_is_better: True for cost, delay, escalations; False for quality.
         weeks_of_data: weeks with a reading up to and with this one.
+        runs: runs that the reading was measured on.
         drifting: a drift detector raised a signal for this KPI.
 
     Raises:
@@ -51,6 +55,8 @@ def kpi_status(
     """
     if value is None:
         return KpiStatus.NO_DATA
+    if runs < LEAST_RUNS:
+        return KpiStatus.BUILDING_BASELINE
     # Measured so that more is always worse; the rule below is then written once.
     sign = 1.0 if lower_is_better else -1.0
     badness = sign * value

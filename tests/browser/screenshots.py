@@ -1,6 +1,6 @@
 """`make screenshots`: a picture of every page against a running `make up`.
 
-Usage: python -m tests.browser.screenshots URL USERNAME PASSWORD FOLDER [--readme]
+Usage: python -m tests.browser.screenshots URL USERNAME PASSWORD FOLDER [--readme PATH]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("password")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", help="names of pages")
-    parser.add_argument("--readme", action="store_true", help="only the picture of the README")
+    parser.add_argument("--readme", metavar="PATH", help="only the README's picture, of this page")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -46,7 +46,7 @@ def main() -> None:
                 page.press("[name=password]", "Enter")
                 page.wait_for_url(lambda url: "/login/" not in url)
                 visit = Visit(page, [], options.url)
-                found = {"weekly": "/"} if options.readme else paths(visit)
+                found = {"weekly": options.readme} if options.readme else paths(visit)
                 for name, path in found.items():
                     if options.only and name not in options.only:
                         continue

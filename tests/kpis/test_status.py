@@ -12,6 +12,7 @@ def status(
     *,
     lower_is_better: bool = True,
     weeks_of_data: int = 13,
+    runs: int = 30,
     drifting: bool = False,
 ) -> KpiStatus:
     return kpi_status(
@@ -20,6 +21,7 @@ def status(
         limit=limit,
         lower_is_better=lower_is_better,
         weeks_of_data=weeks_of_data,
+        runs=runs,
         drifting=drifting,
     )
 
@@ -61,3 +63,9 @@ def test_a_drift_signal_alone_is_enough_to_watch() -> None:
 def test_a_limit_stricter_than_its_target_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="stricter"):
         status(0.05, 0.20, 0.10)
+
+
+def test_a_handful_of_runs_is_judged_neither_good_nor_bad() -> None:
+    for value in (0.01, 0.15, 0.99):
+        assert status(value, runs=29) is KpiStatus.BUILDING_BASELINE
+    assert status(0.99, runs=30) is KpiStatus.OUTSIDE_LIMIT
