@@ -4,11 +4,13 @@ from governance.audit.models import AuditEvent
 from governance.evals.models import Case, EvalRun, GatePolicy, GateReport, Score, SuiteVersion
 from governance.jobs.models import Job, Schedule
 from governance.kpis.models import Kpi, KpiNote
-from governance.people.models import ApiToken, User
+from governance.people.models import Absence, ApiToken, Delegation, Signature, User
 from governance.receipts.models import Receipt, RollUp, Span
 from governance.releases.models import (
     Component,
+    KnownGood,
     LiveRelease,
+    Pin,
     Release,
     ReleaseApproval,
     ReleaseComponent,
@@ -22,29 +24,52 @@ from governance.rollouts.models import (
     Promotion,
     Rollback,
 )
+from governance.rollouts.pilot_models import GuardDecision, Pilot
+from governance.rollouts.push_models import PushDelivery
+from governance.rollouts.recovery_models import Convergence, Drill, Preflight, RecallRow
+from governance.rollouts.road_models import (
+    FreezeException,
+    FreezeWindow,
+    PromotionOutcome,
+    StandingApproval,
+)
 from governance.triage.models import ExceptionCase, ExceptionReceipt
 from governance.workflows.models import Workflow
 
 __all__ = (
+    "Absence",
     "ApiToken",
     "Approval",
     "AuditEvent",
     "Case",
     "ChecklistItem",
     "Component",
+    "Convergence",
+    "Delegation",
+    "Drill",
     "EvalRun",
     "ExceptionCase",
     "ExceptionReceipt",
+    "FreezeException",
+    "FreezeWindow",
     "GatePolicy",
     "GateReport",
+    "GuardDecision",
     "Job",
+    "KnownGood",
     "Kpi",
     "KpiNote",
     "LiveChange",
     "LiveRelease",
+    "Pilot",
+    "Pin",
     "PostMortem",
     "PostMortemAction",
+    "Preflight",
     "Promotion",
+    "PromotionOutcome",
+    "PushDelivery",
+    "RecallRow",
     "Receipt",
     "Release",
     "ReleaseApproval",
@@ -54,7 +79,9 @@ __all__ = (
     "Rollback",
     "Schedule",
     "Score",
+    "Signature",
     "Span",
+    "StandingApproval",
     "SuiteVersion",
     "User",
     "Workflow",

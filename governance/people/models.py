@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
@@ -27,6 +29,9 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=20, choices=Role, blank=True, default=Role.NONE)
     job_title = models.CharField(max_length=100, blank=True)
+    emergency_changes = models.BooleanField(
+        default=False, help_text="May make an emergency change; a second person must ratify it."
+    )
 
     def __str__(self) -> str:
         return self.job_title or self.get_full_name() or self.username
@@ -42,6 +47,104 @@ class User(AbstractUser):
 
     def as_actor(self) -> Actor:
         return Actor("user", str(self.pk), f"{self} ({self.username})", "session")
+
+
+class Signature(models.Model):
+    """One person's decision as it was signed: who, role, meaning, reason, how, on which bytes.
+
+    Immutable (trigger). `manifest_text` is canonical JSON and names everything that was signed, so
+    that the decision can be checked without this database.
+    """
+
+    digest = models.CharField(max_length=71, primary_key=True)
+    manifest_text = models.TextField(help_text="Canonical JSON, hashed exactly as stored.")
+    signer = models.ForeignKey(User, models.PROTECT, related_name="signatures")
+    signer_label = models.CharField(max_length=200)
+    signer_role = models.CharField(max_length=60)
+    meaning = models.CharField(max_length=60)
+    reason = models.TextField()
+    authenticated_by = models.CharField(max_length=60)
+    authenticated_at = models.DateTimeField()
+    signed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("signed_at",)
+        constraints = (
+            models.CheckConstraint(condition=~models.Q(reason=""), name="signature_with_reason"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.signer_label}: {self.meaning}"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return json.loads(self.manifest_text)  # type: ignore[no-any-return]
+
+
+class DelegationQuerySet(models.QuerySet["Delegation"]):
+    def in_force(self, at: datetime) -> DelegationQuerySet:
+        """Neither revoked nor outside their window at that moment."""
+        return self.filter(starts_at__lte=at, ends_at__gt=at).exclude(revoked_at__lte=at)
+
+    def visible_to(self, user: User) -> DelegationQuerySet:
+        if user.reads_everything:
+            return self
+        mine = models.Q(owner=user) | models.Q(delegate=user)
+        return self.filter(mine) if user.is_active else self.none()
+
+
+class Delegation(models.Model):
+    """In this window the delegate decides for the owner. Nobody passes a delegation on."""
+
+    owner = models.ForeignKey(User, models.PROTECT, related_name="delegations_given")
+    delegate = models.ForeignKey(User, models.PROTECT, related_name="delegations_held")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    reason = models.TextField()
+    signature = models.ForeignKey(Signature, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by_label = models.CharField(max_length=200, blank=True)
+
+    objects = DelegationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-starts_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")),
+                name="delegation_ends_after_start",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(owner=models.F("delegate")), name="delegation_to_another"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.delegate} for {self.owner}"
+
+
+class Absence(models.Model):
+    """A time in which a KPI owner does not decide. Without a delegation it is a gap."""
+
+    person = models.ForeignKey(User, models.PROTECT, related_name="absences")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("starts_at",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")),
+                name="absence_ends_after_start",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.person} away"
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

@@ -118,6 +118,8 @@ class LiveRelease(models.Model):
         STABLE = "stable", "Stable"
         ROLLED_BACK = "rolled_back", "Rolled back"
 
+    WHOLE = 10_000  # shares are in basis points
+
     workflow = models.OneToOneField(Workflow, models.PROTECT, primary_key=True, related_name="live")
     release = models.ForeignKey(Release, models.PROTECT, related_name="+")
     seq = models.PositiveBigIntegerField(help_text="Grows by one with every change.")
@@ -125,9 +127,78 @@ class LiveRelease(models.Model):
     last_known_good = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
     gated = models.BooleanField(help_text="False for what was adopted as found.")
     decided_at = models.DateTimeField()
+    pilot_release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
+    pilot_share = models.PositiveIntegerField(
+        default=0, help_text="Basis points of the cases that the pilot serves."
+    )
+    pilot_salt = models.CharField(max_length=40, blank=True)
+    pilot_authority = models.CharField(
+        max_length=30, blank=True, help_text="A cap on what the pilot may do; empty: no cap."
+    )
+    switched_off = models.BooleanField(
+        default=False, help_text="The kill switch: no release serves, applications do without."
+    )
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(
+                    pilot_release=None, pilot_share=0, pilot_salt="", pilot_authority=""
+                )
+                | models.Q(pilot_release__isnull=False, pilot_share__gt=0, pilot_share__lt=10_000)
+                & ~models.Q(pilot_salt="")
+                & ~models.Q(pilot_release=models.F("release")),
+                name="live_pilot_is_whole",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.release} (#{self.seq})"
+
+
+class Pin(models.Model):
+    """One case (a customer, an invoice) that one release serves, whatever the share says."""
+
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="pins")
+    targeting_key = models.CharField(max_length=512)
+    release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    reason = models.TextField()
+    pinned_by_label = models.CharField(max_length=200)
+    pinned_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("targeting_key",)
+        constraints = (
+            models.UniqueConstraint(fields=("workflow", "targeting_key"), name="pin_once_per_case"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.targeting_key} on {self.release.name}"
+
+
+class KnownGood(models.Model):
+    """A release proved itself, by rule or because somebody said so (trigger: immutable).
+
+    A rollback returns to the newest one. `release` must have been live in the workflow.
+    """
+
+    class By(models.TextChoices):
+        RULE = "rule", "By rule"
+        HAND = "hand", "By hand"
+
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="known_good")
+    release = models.ForeignKey(Release, models.PROTECT, related_name="known_good")
+    by = models.CharField(max_length=4, choices=By)
+    evidence = models.JSONField(default=dict, help_text="What the rule saw, in numbers.")
+    reason = models.TextField()
+    marked_by_label = models.CharField(max_length=200)
+    marked_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.release} is known good"
 
 
 class ReleaseApproval(models.Model):
@@ -141,7 +212,9 @@ class ReleaseApproval(models.Model):
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=("workflow",), condition=models.Q(valid_to=None), name="approval_open_once"
+                fields=("workflow", "release"),
+                condition=models.Q(valid_to=None),
+                name="approval_open_once",
             ),
             models.CheckConstraint(
                 condition=models.Q(valid_to=None) | models.Q(valid_to__gte=models.F("valid_from")),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
-from governance.releases.models import LiveRelease, Release, ReleaseApproval
+from governance.common.errors import StateConflictError
+from governance.evals.models import GateReport
+from governance.people.models import Signature
+from governance.releases.models import KnownGood, LiveRelease, Pin, Release, ReleaseApproval
 from governance.rollouts.models import LiveChange, Promotion
+from governance.rollouts.recovery_models import Drill
 from governance.workflows.models import Workflow
 
 
@@ -35,77 +41,185 @@ def lock_promotion(promotion_id: int) -> Promotion:
 def live_release(workflow: Workflow) -> LiveRelease | None:
     """What serves this workflow now."""
     return (
-        LiveRelease.objects.select_related("release", "last_known_good")
+        LiveRelease.objects.select_related("release", "last_known_good", "pilot_release")
         .filter(workflow=workflow)
         .first()
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PilotShare:
+    """The share of the cases that a pilot serves beside the stable release."""
+
+    release: Release
+    share: int  # basis points, 1 to 9,999
+    salt: str
+    authority: str = ""  # a cap on what it may do; empty: none
+
+
 def move(
     workflow: Workflow,
-    to: Release,
     *,
     cause: LiveChange.Cause,
-    promotion: Promotion | None,
     actor_label: str,
     at: datetime,
+    to: Release | None = None,
+    promotion: Promotion | None = None,
+    pilot: PilotShare | None = None,
+    switched_off: bool | None = None,
+    drill: Drill | None = None,
+    signature: Signature | None = None,
+    reason: str = "",
 ) -> LiveChange:
-    """Make `to` the release that serves, and write the gapless history of it."""
+    """Change what the workflow serves, and write the gapless history of it.
+
+    Args:
+        to: the stable release from now on; None leaves it as it is.
+        pilot: what serves beside it from now on; None ends any pilot.
+        switched_off: None leaves the switch as it is.
+    """
     live = live_release(workflow)
+    stable = to if to is not None else (live.release if live else None)
+    if stable is None:
+        raise StateConflictError("Nothing is live in this workflow.")
+    if switched_off is None:
+        switched_off = live.switched_off if live else False
+    share = {
+        "pilot_release": pilot.release if pilot else None,
+        "pilot_share": pilot.share if pilot else 0,
+        "pilot_salt": pilot.salt if pilot else "",
+        "pilot_authority": pilot.authority if pilot else "",
+        "switched_off": switched_off,
+    }
     change = LiveChange.objects.create(
         workflow=workflow,
         seq=live.seq + 1 if live else 1,
         cause=cause,
         from_release=live.release if live else None,
-        to_release=to,
+        to_release=stable,
         promotion=promotion,
+        drill=drill,
+        signature=signature,
+        reason=reason,
         changed_at=at,
         actor_label=actor_label,
+        **share,
     )
-    rolled_back = cause == LiveChange.Cause.ROLLBACK
     fields = {
-        "release": to,
+        "release": stable,
         "seq": change.seq,
-        "stage": LiveRelease.Stage.ROLLED_BACK if rolled_back else LiveRelease.Stage.STABLE,
-        "last_known_good": last_known_good(workflow, to),
-        "gated": _passed_a_gate(workflow, to),
+        "stage": _stage(change, live),
+        "last_known_good": _after(change, live),
+        "gated": passed_a_gate(workflow, stable),
         "decided_at": at,
+        **share,
     }
     if live is None:
         LiveRelease.objects.create(workflow=workflow, **fields)
     else:
         LiveRelease.objects.filter(workflow=workflow).update(**fields)
-    ReleaseApproval.objects.filter(workflow=workflow, valid_to=None).update(valid_to=at)
-    ReleaseApproval.objects.create(workflow=workflow, release=to, valid_from=at)
+    allow_serving(workflow, at)
+    for listener in _listeners:
+        listener(change)
     return change
+
+
+Listener = Callable[[LiveChange], None]
+_listeners: list[Listener] = []
+
+
+def on_change(listener: Listener) -> Listener:
+    """Have `listener` called inside the transaction of every live change (webhooks, pins)."""
+    if listener not in _listeners:
+        _listeners.append(listener)
+    return listener
+
+
+def _stage(change: LiveChange, live: LiveRelease | None) -> str:
+    if change.cause == LiveChange.Cause.ROLLBACK:
+        return LiveRelease.Stage.ROLLED_BACK
+    # Pilots and the switch say nothing about how the stable release came to serve.
+    if live is not None and change.from_release_id == change.to_release_id:
+        return live.stage
+    return LiveRelease.Stage.STABLE
+
+
+def _after(change: LiveChange, live: LiveRelease | None) -> Release | None:
+    """Where a rollback leads after this change."""
+    if live is not None and change.from_release_id == change.to_release_id:
+        return live.last_known_good
+    if change.promotion is not None and change.promotion.road == Promotion.Road.EMERGENCY:
+        return change.from_release  # to undo an emergency change is to return to what it replaced
+    return last_known_good(change.workflow, change.to_release)
+
+
+def allow_serving(workflow: Workflow, at: datetime) -> None:
+    """Bring `ReleaseApproval` in line with what may serve: stable, pilot, pinned; or nothing."""
+    live = LiveRelease.objects.get(workflow=workflow)
+    allowed: set[str] = set()
+    if not live.switched_off:
+        allowed.add(live.release_id)
+        if live.pilot_release_id is not None:
+            allowed.add(live.pilot_release_id)
+        allowed.update(
+            Pin.objects.filter(workflow=workflow).values_list("release_id", flat=True).distinct()
+        )
+    open_ones = ReleaseApproval.objects.filter(workflow=workflow, valid_to=None)
+    open_ones.exclude(release_id__in=allowed).update(valid_to=at)
+    missing = allowed - set(open_ones.values_list("release_id", flat=True))
+    ReleaseApproval.objects.bulk_create(
+        ReleaseApproval(workflow=workflow, release_id=release, valid_from=at)
+        for release in sorted(missing)
+    )
+
+
+def bad_releases(workflow: Workflow) -> set[str]:
+    """Digests that were rolled back and that no promotion has made live since."""
+    bad: set[str] = set()
+    settled: set[str] = set()  # releases whose latest fate is known, newest change first
+    changes = LiveChange.objects.filter(workflow=workflow).order_by("-seq")
+    for cause, left, came in changes.values_list("cause", "from_release_id", "to_release_id"):
+        if cause == LiveChange.Cause.ROLLBACK:
+            if left not in settled:
+                bad.add(left)
+                settled.add(left)
+        elif cause in (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION):
+            settled.add(came)
+    return bad
 
 
 def last_known_good(workflow: Workflow, current: Release) -> Release | None:
     """The release that a rollback from `current` returns to.
 
-    The one that served most recently, leaving out `current` itself and every release that was
-    rolled back and has not been made live by a promotion since.
+    The newest one that was marked as known good, by rule or by hand; while none is marked, the one
+    that served most recently. Never `current` itself, nor a release that was rolled back and that
+    no promotion has made live since.
     """
-    bad: set[str] = set()
-    settled: set[str] = set()  # releases whose latest fate is known, newest change first
-    candidates: list[Release] = []
-    changes = LiveChange.objects.filter(workflow=workflow).order_by("-seq")
-    for change in changes.select_related("to_release", "from_release"):
-        if change.cause == LiveChange.Cause.ROLLBACK:
-            left = change.from_release_id
-            if left is not None and left not in settled:
-                bad.add(left)
-                settled.add(left)
-        else:
-            settled.add(change.to_release_id)
-        candidates.append(change.to_release)
-    for release in candidates:
-        if release.pk != current.pk and release.pk not in bad:
-            return release
-    return None
+    never = bad_releases(workflow) | {current.pk}
+    marked = (
+        KnownGood.objects.filter(workflow=workflow)
+        .exclude(release_id__in=never)
+        .select_related("release__workflow")
+        .order_by("-pk")
+        .first()
+    )
+    if marked is not None:
+        return marked.release
+    served = (
+        LiveChange.objects.filter(workflow=workflow)
+        .exclude(to_release_id__in=never)
+        .select_related("to_release__workflow")
+        .order_by("-seq")
+        .first()
+    )
+    return served.to_release if served is not None else None
 
 
-def _passed_a_gate(workflow: Workflow, release: Release) -> bool:
+def passed_a_gate(workflow: Workflow, release: Release) -> bool:
+    """Whether a promotion with a passed gate made this release live here."""
     return LiveChange.objects.filter(
-        workflow=workflow, to_release=release, cause=LiveChange.Cause.PROMOTION
+        workflow=workflow,
+        to_release=release,
+        cause=LiveChange.Cause.PROMOTION,
+        promotion__gate_report__verdict=GateReport.Verdict.PASS,
     ).exists()

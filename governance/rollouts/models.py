@@ -8,7 +8,8 @@ from django.db import models
 from django.db.models import Exists, F, Q
 
 from governance.evals.models import GatePolicy, GateReport
-from governance.people.models import User
+from governance.kpis.models import Kpi
+from governance.people.models import Delegation, Signature, User
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
 
@@ -43,18 +44,24 @@ class Promotion(models.Model):
     class State(models.TextChoices):
         EVALUATING = "evaluating", "Waiting for its gate"
         AWAITING_OWNER = "awaiting_owner", "Waiting for approval"
+        PILOTING = "piloting", "In its pilot"
         REFUSED = "refused", "Refused by the gate"
         REJECTED = "rejected", "Rejected"
         WITHDRAWN = "withdrawn", "Withdrawn"
         LIVE = "live", "Live"
         SUPERSEDED = "superseded", "Superseded"
         ROLLED_BACK = "rolled_back", "Rolled back"
+        STOPPED = "stopped", "Pilot stopped"
 
-    OPEN = (State.EVALUATING, State.AWAITING_OWNER)
+    OPEN = (State.EVALUATING, State.AWAITING_OWNER, State.PILOTING)
 
     class Road(models.TextChoices):
         ADOPT = "adopt", "Adopted as found"
         PROMOTION = "promotion", "Promotion"
+        PILOT = "pilot", "Pilot"
+        STANDING = "standing", "Standing approval"
+        MAINTENANCE = "maintenance", "Maintenance change"
+        EMERGENCY = "emergency", "Emergency change"
 
     class Risk(models.TextChoices):
         HIGH = "high", "High"
@@ -80,6 +87,23 @@ class Promotion(models.Model):
     fixes = models.ForeignKey(
         "PostMortem", models.PROTECT, null=True, blank=True, related_name="fix_promotions"
     )
+    pilot_steps = models.JSONField(
+        default=list,
+        help_text="How it reaches every case: [{share (basis points), minutes, runs}]; empty: at"
+        " once.",
+    )
+    standing = models.ForeignKey("StandingApproval", models.PROTECT, null=True, related_name="uses")
+    documents_changed = models.PositiveIntegerField(
+        null=True, help_text="Added, removed and edited documents of the corpus, by the diff."
+    )
+    incident = models.CharField(max_length=200, blank=True, help_text="Emergency: its reference.")
+    ratify_by = models.DateTimeField(null=True, help_text="Emergency: reverted after this.")
+    ratified_at = models.DateTimeField(null=True)
+    expected_kpi = models.ForeignKey(Kpi, models.PROTECT, null=True, related_name="+")
+    expected_change = models.FloatField(
+        null=True, help_text="In the unit of the KPI; rates in percentage points."
+    )
+    expected_note = models.CharField(max_length=300, blank=True)
     closed_by_label = models.CharField(max_length=200, blank=True)
     closed_at = models.DateTimeField(null=True)
     closing_reason = models.TextField(blank=True)
@@ -91,7 +115,7 @@ class Promotion(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=("workflow",),
-                condition=Q(state__in=("evaluating", "awaiting_owner")),
+                condition=Q(state__in=("evaluating", "awaiting_owner", "piloting")),
                 name="promotion_one_open_per_workflow",
             ),
             models.UniqueConstraint(
@@ -101,14 +125,27 @@ class Promotion(models.Model):
                 fields=("workflow",), condition=Q(road="adopt"), name="promotion_adopt_once"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=("evaluating", "awaiting_owner"))
+                condition=Q(state__in=("evaluating", "awaiting_owner", "piloting"))
                 ^ Q(closed_at__isnull=False),
                 name="promotion_closed_iff_decided",
             ),
             models.CheckConstraint(
-                condition=~Q(state="awaiting_owner")
+                condition=~Q(state__in=("awaiting_owner", "piloting"))
                 | Q(gate_report__isnull=False, gate_policy__isnull=False),
                 name="promotion_waits_with_evidence",
+            ),
+            models.CheckConstraint(
+                condition=Q(road="standing") ^ Q(standing=None),
+                name="promotion_standing_has_its_envelope",
+            ),
+            models.CheckConstraint(
+                condition=Q(road="emergency", ratify_by__isnull=False) & ~Q(incident="")
+                | ~Q(road="emergency") & Q(ratify_by=None, ratified_at=None),
+                name="promotion_emergency_names_its_incident",
+            ),
+            models.CheckConstraint(
+                condition=Q(expected_change=None) | Q(expected_kpi__isnull=False),
+                name="promotion_expects_of_a_kpi",
             ),
         )
 
@@ -139,6 +176,9 @@ class Approval(models.Model):
         KPI_OWNER = "kpi_owner", "I answer for this KPI"
         SECOND_APPROVER = "second_approver", "I agree as second approver"
         ACKNOWLEDGED = "acknowledged", "I acknowledge what already runs"
+        PILOT = "pilot", "I open a pilot to gather evidence"
+        EMERGENCY = "emergency", "I make this emergency change"
+        RATIFIED = "ratified", "I ratify this emergency change"
 
     promotion = models.ForeignKey(Promotion, models.PROTECT, related_name="approvals")
     review_round = models.PositiveIntegerField()
@@ -154,6 +194,12 @@ class Approval(models.Model):
     base_digest = models.CharField(max_length=71, blank=True)
     gate_report_digest = models.CharField(max_length=71, blank=True)
     gate_policy_digest = models.CharField(max_length=71, blank=True)
+    on_behalf_of = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    delegation = models.ForeignKey(Delegation, models.PROTECT, null=True, related_name="approvals")
+    signature = models.OneToOneField(
+        Signature, models.PROTECT, null=True, related_name="approval",
+        help_text="Null only for decisions before signatures were kept.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ("decided_at",)
@@ -162,23 +208,51 @@ class Approval(models.Model):
                 fields=("promotion", "review_round", "approver"), name="approval_once_per_round"
             ),
             models.CheckConstraint(condition=~Q(reason=""), name="approval_with_reason"),
+            models.CheckConstraint(
+                condition=Q(on_behalf_of=None, delegation=None)
+                | Q(on_behalf_of__isnull=False, delegation__isnull=False),
+                name="approval_delegated_by_somebody",
+            ),
         )
 
 
 class LiveChange(models.Model):
-    """One move of a workflow's live pointer; gapless, never rewritten (triggers)."""
+    """One change of what a workflow serves; gapless, never rewritten (triggers).
+
+    `to_release` is the stable release after the change. Pilots and the kill switch leave it as it
+    was: then `from_release` and `to_release` are equal.
+    """
 
     class Cause(models.TextChoices):
         ADOPT = "adopt", "Adopted as found"
         PROMOTION = "promotion", "Promotion"
         ROLLBACK = "rollback", "Rollback"
+        PILOT_OPENED = "pilot_opened", "Pilot opened"
+        PILOT_WIDENED = "pilot_widened", "Pilot widened"
+        PILOT_STOPPED = "pilot_stopped", "Pilot stopped"
+        SWITCHED_OFF = "switched_off", "Switched off"
+        SWITCHED_ON = "switched_on", "Switched on"
+        DRILL = "drill", "Rollback drill"
+        DRILL_RETURNED = "drill_returned", "Back from the drill"
+
+    OF_A_PROMOTION = (
+        Cause.ADOPT, Cause.PROMOTION, Cause.PILOT_OPENED, Cause.PILOT_WIDENED, Cause.PILOT_STOPPED,
+    )  # fmt: skip
 
     workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="live_changes")
     seq = models.PositiveBigIntegerField()
-    cause = models.CharField(max_length=10, choices=Cause)
+    cause = models.CharField(max_length=20, choices=Cause)
     from_release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
     to_release = models.ForeignKey(Release, models.PROTECT, related_name="+")
     promotion = models.ForeignKey(Promotion, models.PROTECT, null=True, related_name="changes")
+    drill = models.ForeignKey("Drill", models.PROTECT, null=True, related_name="changes")
+    signature = models.ForeignKey(Signature, models.PROTECT, null=True, related_name="+")
+    pilot_release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
+    pilot_share = models.PositiveIntegerField(default=0, help_text="Basis points of the cases.")
+    pilot_salt = models.CharField(max_length=40, blank=True)
+    pilot_authority = models.CharField(max_length=30, blank=True)
+    switched_off = models.BooleanField(default=False)
+    reason = models.TextField(blank=True)
     changed_at = models.DateTimeField()
     actor_label = models.CharField(max_length=200)
 
@@ -187,13 +261,24 @@ class LiveChange(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("workflow", "seq"), name="live_change_once"),
             models.UniqueConstraint(
-                fields=("promotion",), condition=~Q(promotion=None), name="promotion_live_once"
+                fields=("promotion",),
+                condition=Q(cause__in=("adopt", "promotion")),
+                name="promotion_live_once",
             ),
             models.CheckConstraint(
-                condition=Q(cause="rollback") ^ Q(promotion__isnull=False),
+                condition=Q(
+                    cause__in=(
+                        "adopt", "promotion", "pilot_opened", "pilot_widened", "pilot_stopped",
+                    )
+                )
+                ^ Q(promotion=None),
                 name="live_change_has_cause",
             ),
-        )
+            models.CheckConstraint(
+                condition=Q(cause__in=("drill", "drill_returned")) ^ Q(drill=None),
+                name="live_change_of_a_drill",
+            ),
+        )  # fmt: skip
 
     def __str__(self) -> str:
         return f"{self.get_cause_display()} to {self.to_release}"
@@ -243,6 +328,11 @@ class PostMortem(models.Model):
     owner = models.ForeignKey(User, models.PROTECT, related_name="+")
     opened_at = models.DateTimeField()
     due_at = models.DateTimeField()
+    impact_runs = models.PositiveIntegerField(null=True, help_text="Runs on the bad release.")
+    impact_money = models.DecimalField(max_digits=18, decimal_places=2, null=True)
+    impact_kpi = models.CharField(max_length=300, blank=True)
+    submitted_at = models.DateTimeField(null=True, help_text="Handed to a second person.")
+    submitted_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     finished_at = models.DateTimeField(null=True)
     finished_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
 

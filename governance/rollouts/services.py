@@ -82,7 +82,7 @@ def adopt_as_found(
     _sign(promotion, actor, Approval.Decision.APPROVED, Approval.Meaning.ACKNOWLEDGED, reason,
           authenticated_at, "password")  # fmt: skip
     move(
-        workflow, release, cause=LiveChange.Cause.ADOPT, promotion=promotion,
+        workflow, to=release, cause=LiveChange.Cause.ADOPT, promotion=promotion,
         actor_label=label, at=moment,
     )  # fmt: skip
     audit.record(
@@ -188,7 +188,7 @@ def promote(promotion: Promotion, actor: User) -> None:
         )  # fmt: skip
     promotion.close(Promotion.State.LIVE, by=label, at=moment, reason="The quorum was complete.")
     change = move(
-        workflow, promotion.release, cause=LiveChange.Cause.PROMOTION, promotion=promotion,
+        workflow, to=promotion.release, cause=LiveChange.Cause.PROMOTION, promotion=promotion,
         actor_label=label, at=moment,
     )  # fmt: skip
     audit.record(
@@ -251,8 +251,8 @@ def roll_back(
     label = actor.label if isinstance(actor, Actor) else actor.as_actor().label
     bad = live.release
     change = move(
-        workflow, target, cause=LiveChange.Cause.ROLLBACK, promotion=None,
-        actor_label=label, at=moment,
+        workflow, to=target, cause=LiveChange.Cause.ROLLBACK,
+        actor_label=label, at=moment, reason=reason,
     )  # fmt: skip
     rollback = Rollback.objects.create(
         change=change, workflow=workflow, from_release=bad, to_release=target, reason=reason,

@@ -38,6 +38,13 @@ class Workflow(models.Model):
     owner = models.ForeignKey(User, models.PROTECT, related_name="owned_workflows")
     authority = models.CharField(max_length=30, choices=Authority, default=Authority.DRAFT)
     mode = models.CharField(max_length=10, choices=Mode, default=Mode.PULL)
+    push_url = models.URLField(max_length=500, blank=True, help_text="Push: where it is told.")
+    push_secret_ref = models.CharField(
+        max_length=200, blank=True, help_text="env:NAME or file:/path; never the secret itself."
+    )
+    automatic_rollback = models.BooleanField(
+        default=False, help_text="The owner lets the guard roll back what serves every case."
+    )
     currency = models.CharField(max_length=3, default="USD")
     cost_note = models.TextField(blank=True, help_text="How the cost of a run is measured.")
     created_at = models.DateTimeField()
