@@ -304,15 +304,29 @@ def finished_run(release: Release, suite: SuiteVersion) -> EvalRun | None:
 
 
 def judge(
-    workflow: Workflow, candidate: Release, base: Release | None, gate_policy: GatePolicy
+    workflow: Workflow,
+    candidate: Release,
+    base: Release | None,
+    gate_policy: GatePolicy,
+    *,
+    is_maintenance: bool = False,
 ) -> GateReport:
     """Judge the candidate on the newest suites and store the report under its digest.
 
     Every call is an attempt and is counted: running until it passes is visible.
+
+    Args:
+        is_maintenance: nothing has to become better; every guardrail must be no worse.
     """
     if gate_policy.workflow_id != workflow.pk or gate_policy.confirmed_at is None:
         raise NotAllowedError("Only a confirmed gate policy of this workflow judges.")
     rules = policy.GatePolicy.from_content(gate_policy.content)
+    if is_maintenance:
+        if not rules.guardrails:
+            raise StateConflictError(
+                "A maintenance change is judged on the policy's guardrails, and it has none."
+            )
+        rules = replace(rules, primary=None)
     wanted = {rule.kind for rule in rules.suites}
     suites = {k: s for k, s in evidence_suites(workflow).items() if k in wanted}
     mine = _runs(candidate, suites)
@@ -337,6 +351,7 @@ def judge(
             "base": base.digest if base else None,
             "policy": gate_policy.digest,
             "judged_at": moment.isoformat(),
+            **({"road": "maintenance"} if is_maintenance else {}),
             "runs": [
                 {
                     "id": run.pk,

@@ -50,6 +50,34 @@ CREATE TRIGGER cs_signed BEFORE INSERT ON governance_signature
     FOR EACH ROW EXECUTE FUNCTION cs_signed();
 """
 
+# An approval carries the signature of its approver, on the very digests it names.
+APPROVED = """
+CREATE FUNCTION cs_approval_signed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    signed record;
+    subject jsonb;
+BEGIN
+    SELECT * INTO signed FROM governance_signature WHERE digest = NEW.signature_id;
+    subject := signed.manifest_text::jsonb->'subject';
+    IF signed.signer_id IS DISTINCT FROM NEW.approver_id
+        OR signed.meaning IS DISTINCT FROM NEW.meaning
+        OR subject->>'decision' IS DISTINCT FROM NEW.decision
+        OR subject->>'id' IS DISTINCT FROM NEW.promotion_id::text
+        OR subject->>'round' IS DISTINCT FROM NEW.review_round::text
+        OR subject->>'candidate_digest' IS DISTINCT FROM NEW.candidate_digest
+        OR subject->>'base_digest' IS DISTINCT FROM NEW.base_digest
+        OR subject->>'gate_report_digest' IS DISTINCT FROM NEW.gate_report_digest
+        OR subject->>'gate_policy_digest' IS DISTINCT FROM NEW.gate_policy_digest
+    THEN
+        RAISE EXCEPTION 'an approval is signed by its approver, on the digests it names'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cs_approval_signed BEFORE INSERT ON governance_approval
+    FOR EACH ROW EXECUTE FUNCTION cs_approval_signed();
+"""
+
 # The columns named as arguments may change; with the others the row stays as it was signed.
 ONLY = """
 CREATE FUNCTION cs_only_these_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -389,8 +417,9 @@ BEGIN
         NEW.base_id IS DISTINCT FROM OLD.base_id OR NEW.risk <> OLD.risk
         OR NEW.fixes_id IS DISTINCT FROM OLD.fixes_id
         OR NEW.requested_by_id IS DISTINCT FROM OLD.requested_by_id
-        OR (OLD.gate_report_id IS NOT NULL
+        OR (OLD.gate_report_id IS NOT NULL AND OLD.gate_round = NEW.gate_round
             AND NEW.gate_report_id IS DISTINCT FROM OLD.gate_report_id))
+        OR NEW.gate_round NOT IN (OLD.gate_round, NEW.review_round)
     THEN
         RAISE EXCEPTION 'what was asked and judged stays as it was within a round'
             USING ERRCODE = 'insufficient_privilege';
@@ -446,6 +475,7 @@ class Migration(migrations.Migration):
 
     operations = (
         migrations.RunSQL(SIGNED, migrations.RunSQL.noop),
+        migrations.RunSQL(APPROVED, migrations.RunSQL.noop),
         migrations.RunSQL(ONLY, migrations.RunSQL.noop),
         migrations.RunSQL(LIVE, migrations.RunSQL.noop),
         migrations.RunSQL(SERVED, migrations.RunSQL.noop),

@@ -257,6 +257,15 @@ def _documents(content: Content) -> dict[str, str]:
     }
 
 
+def documents_changed(
+    before: Mapping[str, Content | None], after: Mapping[str, Content | None]
+) -> int:
+    """How many documents of the corpus were added, removed or edited."""
+    old = _documents(before.get("retrieval") or {})
+    new = _documents(after.get("retrieval") or {})
+    return len(old.keys() ^ new.keys()) + sum(old[key] != new[key] for key in old.keys() & new)
+
+
 def _access(content: Content) -> list[str]:
     access = content.get("access", [])
     return [str(item) for item in (access if isinstance(access, list) else [access])]

@@ -11,7 +11,7 @@ from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.common.canonical import canonical, digest_text
-from governance.common.errors import InvalidInputError
+from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.people.models import User
 from governance.people.permissions import has_role, register_rule, require
@@ -118,3 +118,24 @@ def _contents(slots: Mapping[str, Any]) -> dict[str, str]:
     if not contents:
         raise InvalidInputError("A release declares at least one slot.")
     return contents
+
+
+def verify_bytes(release: Release) -> None:
+    """Recompute every digest of a release, so that what is decided on is what is stored.
+
+    Raises:
+        StateConflictError: the manifest or a component is not what its digest names.
+    """
+    declared = {
+        slot: digest for slot, digest in release.manifest["slots"].items() if digest is not None
+    }
+    found = {}
+    intact = digest_text(release.manifest_text) == release.digest
+    for component in release.components.all():
+        intact = intact and digest_text(component.content_text) == component.digest
+        found[component.slot] = component.digest
+    if not intact or found != declared:
+        raise StateConflictError(
+            f"The stored bytes of {release.name} are not what its digest names. Nothing can be"
+            " decided on it; ask an administrator to check the database."
+        )

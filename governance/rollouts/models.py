@@ -84,6 +84,7 @@ class Promotion(models.Model):
     gate_policy = models.ForeignKey(GatePolicy, models.PROTECT, null=True, related_name="+")
     gate_report = models.ForeignKey(GateReport, models.PROTECT, null=True, related_name="+")
     gate_judged_at = models.DateTimeField(null=True)
+    gate_round = models.PositiveIntegerField(default=0, help_text="The round it was judged in.")
     fixes = models.ForeignKey(
         "PostMortem", models.PROTECT, null=True, blank=True, related_name="fix_promotions"
     )
@@ -155,6 +156,18 @@ class Promotion(models.Model):
     @property
     def is_open(self) -> bool:
         return self.state in self.OPEN
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Waiting for people; also a pilot that gathered the evidence its gate lacked."""
+        if self.state == self.State.PILOTING and self.road == self.Road.PILOT:
+            report = self.gate_report
+            return (
+                report is not None
+                and report.verdict == GateReport.Verdict.PASS
+                and self.gate_round == self.review_round
+            )
+        return self.state == self.State.AWAITING_OWNER
 
     def close(self, state: State, *, by: str, at: datetime, reason: str) -> None:
         """Decide; never half-written."""

@@ -65,7 +65,7 @@ class GuardDecision(models.Model):
     """What the guard saw and did, with the rule it followed (trigger: immutable)."""
 
     class Verdict(models.TextChoices):
-        PASS = "pass", "No worse"  # noqa: S105 - a verdict
+        PASS = "pass", "No worse"
         FAIL = "fail", "Worse"
         INCONCLUSIVE = "inconclusive", "Not enough evidence"
         NO_DATA = "no_data", "No data"

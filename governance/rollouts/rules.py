@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 
@@ -11,7 +10,7 @@ from governance.common.errors import InvalidInputError, NotAllowedError
 from governance.common.time import now
 from governance.evals import services as evals
 from governance.kpis.models import Kpi
-from governance.people.models import User
+from governance.people.models import Delegation, User
 from governance.people.permissions import has_role, register_rule
 from governance.releases.models import Component, LiveRelease, ReleaseApproval
 from governance.rollouts.models import Approval, PostMortem, Promotion
@@ -41,8 +40,30 @@ def is_second_approver(user: User, workflow: Workflow) -> bool:
     )
 
 
+def delegation_for(user: User, workflow: Workflow) -> Delegation | None:
+    """The delegation by which this person decides for the KPI owner now, if there is one.
+
+    Only the KPI owner's own delegation counts: nobody passes one on.
+    """
+    owner = kpi_owner(workflow)
+    if user.pk == owner.pk:
+        return None
+    return (
+        Delegation.objects.in_force(now())
+        .filter(owner=owner, delegate=user)
+        .select_related("owner")
+        .order_by("ends_at")
+        .last()
+    )
+
+
+def decides_for_owner(user: User, workflow: Workflow) -> bool:
+    """The KPI owner, or the delegate in the delegation's window."""
+    return user.pk == kpi_owner(workflow).pk or delegation_for(user, workflow) is not None
+
+
 def _may_decide(user: User, promotion: Promotion) -> bool:
-    if user.pk == kpi_owner(promotion.workflow).pk:
+    if decides_for_owner(user, promotion.workflow):
         return True
     return needs_second_approver(promotion) and is_second_approver(user, promotion.workflow)
 
@@ -61,6 +82,11 @@ register_rule(
     _may_decide,
     "Only the KPI owner decides; where a second approver is needed, also an executive or the KPI"
     " owner of another workflow.",
+)
+register_rule(
+    "promotion.open_pilot",
+    lambda user, promotion: decides_for_owner(user, promotion.workflow),
+    "Only the KPI owner, or who decides for them now, opens a pilot or lets it go on.",
 )
 register_rule(
     "promotion.adopt",
@@ -118,16 +144,26 @@ def _base_live_since(promotion: Promotion) -> datetime | None:
     )
 
 
-def staleness(promotion: Promotion, live: LiveRelease | None) -> str:
-    """Say why an approval given now would not count, or return an empty text."""
+def staleness(
+    promotion: Promotion, live: LiveRelease | None, *, ignore_policy: bool = False
+) -> str:
+    """Say why an approval given now would not count, or return an empty text.
+
+    Args:
+        ignore_policy: the gate is about to be judged anew, under the policy of now.
+    """
     live_digest = live.release_id if live is not None else None
     if live_digest != promotion.base_id:
         return (
             "What is live changed since this was asked. Withdraw it and ask again, so that the"
             " evidence compares with what runs now."
         )
-    policy = evals.current_policy(promotion.workflow)
-    if promotion.gate_policy_id and (policy is None or policy.pk != promotion.gate_policy_id):
+    policy = None if ignore_policy else evals.current_policy(promotion.workflow)
+    if (
+        not ignore_policy
+        and promotion.gate_policy_id
+        and (policy is None or policy.pk != promotion.gate_policy_id)
+    ):
         return "The gate policy changed since the gate was judged. Ask again."
     return ""
 
@@ -147,16 +183,20 @@ def needs_second_approver(promotion: Promotion) -> bool:
 def valid_approvals(promotion: Promotion) -> list[Approval]:
     """The approvals of this round that count now: in time, by active people, on these bytes."""
     made_by = contributors(promotion)
-    oldest = now() - APPROVAL_LASTS[Promotion.Risk(promotion.risk)]
+    moment = now()
+    oldest = moment - APPROVAL_LASTS[Promotion.Risk(promotion.risk)]
     policy_digest = promotion.gate_policy.digest if promotion.gate_policy else ""
     return [
         approval
-        for approval in promotion.approvals.select_related("approver").filter(
-            review_round=promotion.review_round, decision=Approval.Decision.APPROVED
+        for approval in promotion.approvals.select_related("approver", "delegation").filter(
+            review_round=promotion.review_round,
+            decision=Approval.Decision.APPROVED,
+            meaning__in=(Approval.Meaning.KPI_OWNER, Approval.Meaning.SECOND_APPROVER),
         )
         if approval.decided_at > oldest
         and approval.approver.is_active
         and approval.approver_id not in made_by
+        and (approval.delegation is None or _delegation_holds(approval, made_by, moment))
         and approval.candidate_digest == promotion.release_id
         and approval.base_digest == (promotion.base_id or "")
         and approval.gate_report_digest == (promotion.gate_report_id or "")
@@ -164,15 +204,32 @@ def valid_approvals(promotion: Promotion) -> list[Approval]:
     ]
 
 
+def _delegation_holds(approval: Approval, made_by: set[int], moment: datetime) -> bool:
+    """It covered the decision, nobody took it back before the approval was used."""
+    held = approval.delegation
+    return held is not None and (
+        held.owner_id not in made_by
+        and held.starts_at <= approval.decided_at < held.ends_at
+        and (held.revoked_at is None or moment < held.revoked_at)
+    )
+
+
 def missing_approvals(promotion: Promotion) -> list[str]:
     """What the quorum still lacks, in words; empty when it is complete."""
     valid = valid_approvals(promotion)
     owner = kpi_owner(promotion.workflow)
+    for_owner = {
+        approval.approver_id
+        for approval in valid
+        if approval.meaning == Approval.Meaning.KPI_OWNER
+        and owner.pk in (approval.approver_id, approval.on_behalf_of_id)
+    }
     missing = []
-    if not any(approval.approver_id == owner.pk for approval in valid):
+    if not for_owner:
         missing.append(f"the KPI owner ({owner})")
     if needs_second_approver(promotion) and not any(
-        approval.approver_id != owner.pk
+        approval.meaning == Approval.Meaning.SECOND_APPROVER
+        and for_owner - {approval.approver_id} == for_owner
         and is_second_approver(approval.approver, promotion.workflow)
         for approval in valid
     ):
@@ -180,8 +237,32 @@ def missing_approvals(promotion: Promotion) -> list[str]:
     return missing
 
 
-def meaning_for(user: User, promotion: Promotion) -> Any:
-    """What this person's yes stands for."""
+def meaning_for(user: User, promotion: Promotion) -> Approval.Meaning:
+    """What this person's yes stands for.
+
+    Who may sign both as the owner's delegate and as second approver signs what is still missing.
+    """
     if user.pk == kpi_owner(promotion.workflow).pk:
         return Approval.Meaning.KPI_OWNER
-    return Approval.Meaning.SECOND_APPROVER
+    if delegation_for(user, promotion.workflow) is None:
+        return Approval.Meaning.SECOND_APPROVER
+    by_owner = any(
+        approval.meaning == Approval.Meaning.KPI_OWNER for approval in valid_approvals(promotion)
+    )
+    may_second = needs_second_approver(promotion) and is_second_approver(user, promotion.workflow)
+    return (
+        Approval.Meaning.SECOND_APPROVER if by_owner and may_second else Approval.Meaning.KPI_OWNER
+    )
+
+
+def role_in_words(user: User, meaning: str, delegation: Delegation | None) -> str:
+    """As what somebody signs."""
+    if delegation is not None:
+        return f"For the KPI owner ({delegation.owner}) by delegation"
+    if meaning in (
+        Approval.Meaning.KPI_OWNER,
+        Approval.Meaning.ACKNOWLEDGED,
+        Approval.Meaning.PILOT,
+    ):
+        return "KPI owner"
+    return str(user.get_role_display())

@@ -21,3 +21,9 @@ def judge(claim: Claim) -> None:
     for promotion_id in list(waiting.values_list("pk", flat=True)):
         claim.heartbeat()
         services.judge_promotion(promotion_id)
+
+
+@job_kind("rollouts.emergency")
+def revert_unratified(claim: Claim) -> None:
+    """Undo an emergency change that nobody ratified in time."""
+    services.revert_unratified(int(claim.payload["promotion"]))

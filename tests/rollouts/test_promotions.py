@@ -19,6 +19,7 @@ from governance.evals.models import GateReport
 from governance.people.models import User
 from governance.releases.models import LiveRelease, Release, ReleaseApproval
 from governance.rollouts import services
+from governance.rollouts.approvals import sign_decision
 from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.workflows.models import Workflow
 from governance.workflows.services import create_workflow
@@ -285,21 +286,29 @@ def test_the_database_counts_the_quorum_itself(
                 actor_label="by hand",
             )  # fmt: skip
 
-    def sign(approver: User, **other: Any) -> None:
+    def copied(**other: Any) -> None:
         given = dict(Approval.objects.filter(promotion=promotion).values().order_by("pk")[0])
         del given["id"]
-        Approval.objects.create(**{**given, "approver_id": approver.pk, **other})
+        with transaction.atomic():
+            Approval.objects.create(**{**given, **other})
 
     with pytest.raises(DatabaseError, match="only what ran before"):
         go_live("adopt")
     with pytest.raises(DatabaseError, match="without the approval"):
         go_live()
-    sign(builder)  # asked for it, so does not count
+    sign_decision(  # asked for it, so does not count
+        promotion, builder, Approval.Decision.APPROVED, Approval.Meaning.SECOND_APPROVER, "mine",
+        now(), "password",
+    )  # fmt: skip
     with pytest.raises(DatabaseError, match="without the approval"):
         go_live()
-    sign(cfo, candidate_digest=live.pk)  # about other bytes
-    with pytest.raises(DatabaseError, match="without the approval"):
-        go_live()
+    for forged in (
+        {"approver_id": cfo.pk},
+        {"approver_id": cfo.pk, "signature_id": None},
+        {"candidate_digest": live.pk},
+    ):
+        with pytest.raises(DatabaseError, match="signed"):
+            copied(**forged)
     assert live_digest(workflow) == live.pk
 
 
@@ -307,19 +316,23 @@ def test_the_database_refuses_what_the_gate_refused_and_adopting_twice(
     propose: Propose, live: Release, workflow: Workflow, owner: User
 ) -> None:
     promotion = propose(20)
-    Approval.objects.create(
-        promotion=promotion, review_round=1, decision="approved", approver=owner,
-        approver_label="x", meaning="kpi_owner", reason="by hand", authenticated_by="password",
-        authenticated_at=now(), decided_at=now(), candidate_digest=promotion.release_id,
-        base_digest=live.pk, gate_report_digest=promotion.gate_report_id or "",
-        gate_policy_digest=promotion.gate_policy.digest if promotion.gate_policy else "",
+    sign_decision(
+        promotion, owner, Approval.Decision.APPROVED, Approval.Meaning.KPI_OWNER, "by hand",
+        now(), "password",
     )  # fmt: skip
+    with pytest.raises(DatabaseError, match="from refused to live"), transaction.atomic():
+        Promotion.objects.filter(pk=promotion.pk).update(state="live")
+    # A row that never went along its path does not help either.
     Promotion.objects.filter(state="live").update(state="superseded")
-    Promotion.objects.filter(pk=promotion.pk).update(state="live")
-    for cause, sentence in (("promotion", "passed gate"), ("adopt", "only what ran before")):
+    forged = Promotion.objects.create(
+        workflow=workflow, release=promotion.release, base=live, state="live", risk="low",
+        rationale="by hand", requested_by_label="x", requested_at=now(), closed_at=now(),
+        gate_report=promotion.gate_report, gate_policy=promotion.gate_policy,
+    )  # fmt: skip
+    for cause, sentence in (("promotion", "without the approval"), ("adopt", "only what ran")):
         with pytest.raises(DatabaseError, match=sentence), transaction.atomic():
             LiveChange.objects.create(
                 workflow=workflow, seq=2, cause=cause, from_release=live,
-                to_release=promotion.release, promotion=promotion, changed_at=now(),
+                to_release=promotion.release, promotion=forged, changed_at=now(),
                 actor_label="by hand",
             )  # fmt: skip
