@@ -81,13 +81,21 @@ def emergency_change(
             reason=waiting.closing_reason, digest=waiting.release_id, round=waiting.review_round,
         )  # fmt: skip
     promotion = Promotion.objects.create(
-        workflow=workflow, release=release, base=live.release, base_seq=live.seq,
-        road=Promotion.Road.EMERGENCY, state=Promotion.State.LIVE, risk=difference.risk,
-        risk_reasons=list(difference.reasons), rationale=reason, requested_by=actor,
-        requested_by_label=label, requested_at=moment, incident=incident,
-        ratify_by=moment + RATIFIED_WITHIN, closed_by_label=label, closed_at=moment,
-        closing_reason=reason,
-    )  # fmt: skip
+        workflow=workflow,
+        release=release,
+        base=live.release,
+        base_seq=live.seq,
+        road=Promotion.Road.EMERGENCY,
+        state=Promotion.State.EVALUATING,  # until it is live, a few lines below
+        risk=difference.risk,
+        risk_reasons=list(difference.reasons),
+        rationale=reason,
+        requested_by=actor,
+        requested_by_label=label,
+        requested_at=moment,
+        incident=incident,
+        ratify_by=moment + RATIFIED_WITHIN,
+    )
     approval = sign_decision(
         promotion, actor, Approval.Decision.APPROVED, Approval.Meaning.EMERGENCY, reason,
         authenticated_at, authenticated_by,
@@ -101,7 +109,7 @@ def emergency_change(
     for kind, suite in evals.evidence_suites(workflow).items():
         if evals.finished_run(release, suite) is None:
             evals.request_run(
-                release, suite, actor=actor, purpose="emergency",
+                release, suite, actor=SYSTEM, purpose="emergency",
                 slot=f"promotion {promotion.pk} emergency {kind}",
             )  # fmt: skip
     return promotion

@@ -27,7 +27,7 @@ from governance.rollouts.models import PostMortem, Promotion
 from governance.rollouts.road_models import StandingApproval
 from governance.rollouts.rules import require_reason
 from governance.rollouts.standing import SYSTEM as STANDING_ACTOR
-from governance.rollouts.standing import blocked, misfit
+from governance.rollouts.standing import blocked, lock_standing, misfit
 
 PROPOSED = (Promotion.Road.PROMOTION, Promotion.Road.MAINTENANCE, Promotion.Road.STANDING)
 
@@ -74,6 +74,7 @@ def propose_promotion(
             f"Promotion {open_one.pk} of this workflow is open. Decide or withdraw it first."
         )
     if standing is not None:
+        standing = lock_standing(standing.pk)
         road = Promotion.Road.STANDING
         pilot_steps = standing.pilot_steps
     if road not in PROPOSED or (road == Promotion.Road.STANDING) != (standing is not None):
@@ -314,7 +315,7 @@ def _take_verdict(promotion_id: int, review_round: int, report: GateReport) -> P
             reason=sentence or report.get_verdict_display(),
         )
     elif passed and promotion.standing is not None:
-        _go_by_itself(promotion, promotion.standing)
+        _go_by_itself(promotion, lock_standing(promotion.standing.pk))
     return promotion
 
 

@@ -103,11 +103,7 @@ def sign_standing_approval(
 @audit.atomic()
 def revoke_standing_approval(standing_id: int, *, actor: User, reason: str) -> StandingApproval:
     """End it at once; what it made live stays."""
-    standing = (
-        StandingApproval.objects.select_for_update(of=("self",))
-        .select_related("workflow")
-        .get(pk=standing_id)
-    )
+    standing = lock_standing(standing_id)
     require(actor, "standing.revoke", standing.workflow)
     reason = rules.require_reason(reason)
     if standing.revoked_at is not None:
@@ -120,6 +116,15 @@ def revoke_standing_approval(standing_id: int, *, actor: User, reason: str) -> S
         "standing.revoked", standing, actor=actor, workflow=standing.workflow.slug, reason=reason
     )
     return standing
+
+
+def lock_standing(standing_id: int) -> StandingApproval:
+    """As it is now, held until the end of the transaction: a use and its revoking never cross."""
+    return (
+        StandingApproval.objects.select_for_update(of=("self",))
+        .select_related("workflow")
+        .get(pk=standing_id)
+    )
 
 
 def misfit(standing: StandingApproval, promotion: Promotion, difference: ReleaseDiff) -> str:
