@@ -12,7 +12,10 @@ from governance.rollouts.models import Promotion
 @job_kind("rollouts.gate")
 def judge(claim: Claim) -> None:
     """Judge every promotion that waited for this run, or the one that is named."""
-    waiting = Promotion.objects.filter(state=Promotion.State.EVALUATING)
+    # A pilot that asked its gate again waits too; who does not wait is left as it is.
+    waiting = Promotion.objects.filter(
+        state__in=(Promotion.State.EVALUATING, Promotion.State.PILOTING)
+    )
     if "promotion" in claim.payload:
         waiting = waiting.filter(pk=claim.payload["promotion"])
     else:
