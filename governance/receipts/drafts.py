@@ -23,6 +23,7 @@ LARGEST_MEASURE = 1e12
 LONGEST_MEASURE = timedelta(days=3652)  # ten years
 SHARES = frozenset({"correct", "policy_ok"})  # of these, every mean is read as a share
 MOST_MEASURES = 30
+LONGEST_OBSERVED = 2_000  # characters: names of tools or documents, joined
 MOST_NAMES = 30  # references, observed names, violations
 ERROR_LENGTH = 500
 ACCEPTANCES = ("", "as_is", "edited", "rejected")
@@ -140,7 +141,7 @@ def checked(
         refs=_texts("refs", draft.refs, 60, 200),
         measures=measures,
         violations=violations,
-        observed=_texts("observed", draft.observed, 60, 300),
+        observed=_texts("observed", draft.observed, 60, LONGEST_OBSERVED),
         model_answered=_text("model_answered", draft.model_answered, 200),
         tokens_in=_count("tokens_in", draft.tokens_in),
         tokens_out=_count("tokens_out", draft.tokens_out),

@@ -10,7 +10,7 @@ from typing import Any
 
 from governance.common.canonical import is_digest
 from governance.common.errors import InvalidInputError
-from governance.receipts.drafts import ReceiptDraft, decimal_of
+from governance.receipts.drafts import LONGEST_OBSERVED, ReceiptDraft, decimal_of
 from governance.receipts.spans import EVENTS, RESOURCE, SpanData
 
 WORKFLOW_NAMES = (
@@ -111,8 +111,11 @@ def draft_of(spans: Sequence[SpanData], run: SpanData, workflow: str) -> Receipt
     observed = _observed(ordered)
     if claimed and not release:
         observed["release_claimed"] = claimed[:300]
-    for name, text in own["observed"].items():
-        observed[name] = str(text)[:300]
+    for name, said in own["observed"].items():
+        if name in observed and name != "model":
+            # A digest that the application reports does not hide what its spans show.
+            observed[f"{name}.seen"] = observed[name]
+        observed[name] = _joined(said if isinstance(said, list) else [said])
     values = {name: _as_text(name, own["values"].get(name)) for name in OWN_VALUES}
     return ReceiptDraft(
         run_id=run.trace_id,
@@ -285,7 +288,17 @@ def _observed(spans: Sequence[SpanData]) -> dict[str, str]:
         ):
             if value is not None and str(value) not in seen.setdefault(slot, []):
                 seen[slot].append(str(value))
-    return {slot: ", ".join(values)[:300] for slot, values in seen.items()}
+    return {slot: _joined(values) for slot, values in seen.items()}
+
+
+def _joined(values: Sequence[Any]) -> str:
+    """Join names with commas; a list too long to keep ends with … and whole names before it."""
+    texts = [str(value) for value in values]
+    joined = ", ".join(texts)
+    if len(joined) <= LONGEST_OBSERVED:
+        return joined
+    kept = joined[: LONGEST_OBSERVED - 3].rpartition(", ")[0]
+    return f"{kept}, …" if kept else joined[: LONGEST_OBSERVED - 1] + "…"
 
 
 def _carriers(

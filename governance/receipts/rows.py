@@ -141,9 +141,12 @@ def stored_bodies(keys: Iterable[tuple[str, date]]) -> dict[tuple[str, date], st
 class Known(NamedTuple):
     """A stored receipt that was made of spans, and what the roll-ups counted of it."""
 
+    run_id: str
     day: date
     body_sha256: str
     counted: Counted
+    observed: dict[str, str]
+    model_answered: str
 
 
 def stored_traces(trace_ids: Sequence[str], first: date, last: date) -> dict[str, Known]:
@@ -154,7 +157,8 @@ def stored_traces(trace_ids: Sequence[str], first: date, last: date) -> dict[str
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT run_id, day, body_sha256, workflow_id, started_at, release_digest, segment,"
-            " cost, duration_ms, escalated, quality, error, measures::text"
+            " cost, duration_ms, escalated, quality, error, measures::text, observed::text,"
+            " model_answered"
             " FROM governance_receipt WHERE run_id = ANY(%s) AND day BETWEEN %s AND %s"
             " AND starts_with(body_sha256, %s) ORDER BY run_id, day FOR UPDATE",
             [
@@ -164,6 +168,7 @@ def stored_traces(trace_ids: Sequence[str], first: date, last: date) -> dict[str
         )  # fmt: skip
         return {
             run_id: Known(
+                run_id,
                 day,
                 body,
                 Counted(
@@ -171,9 +176,11 @@ def stored_traces(trace_ids: Sequence[str], first: date, last: date) -> dict[str
                     None if cost is None else float(cost), duration_ms, escalated, quality, error,
                     json.loads(measures),
                 ),
+                json.loads(observed),
+                model_answered,
             )
             for run_id, day, body, workflow_id, started_at, release, segment, cost, duration_ms,
-            escalated, quality, error, measures in cursor.fetchall()
+            escalated, quality, error, measures, observed, model_answered in cursor.fetchall()
         }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -18,6 +19,7 @@ from governance.people.models import ApiToken
 from governance.receipts import rows
 from governance.receipts.drafts import ReceiptDraft, body_hash, checked
 from governance.receipts.models import Receipt
+from governance.receipts.observations import observe
 from governance.receipts.partitions import ensure_partitions, forget
 from governance.receipts.rollups import Sums
 from governance.receipts.rows import Row
@@ -108,8 +110,10 @@ def _store(
                 )
             )  # fmt: skip
     result.accepted = len(fresh)
+    seen = observe(fresh)
     if triage:
-        wake_triage(fresh)
+        wake_triage(fresh, seen.differing)
+    seen.write()
     sums = Sums()
     for row in fresh:
         sums.add(row.counted())
@@ -221,12 +225,18 @@ def _standing(draft: ReceiptDraft, windows: Iterable[Window]) -> Receipt.Standin
     return Receipt.Standing.UNAUTHORISED
 
 
-def wake_triage(stored: Iterable[Row]) -> None:
-    """Write the job that opens exceptions, in the transaction that stores the receipts."""
+def wake_triage(stored: Iterable[Row], differing: AbstractSet[tuple[str, date]]) -> None:
+    """Write the job that opens exceptions, in the transaction that stores the receipts.
+
+    Args:
+        differing: the identities of receipts that show something else than their release declares.
+    """
     questionable = [
         [row.day.isoformat(), row.draft.run_id]
         for row in stored
-        if row.standing != Receipt.Standing.AUTHORISED or row.draft.violations
+        if row.standing != Receipt.Standing.AUTHORISED
+        or row.draft.violations
+        or row.key in differing
     ]
     for start in range(0, len(questionable), PER_TRIAGE_JOB):
         enqueue(

@@ -20,6 +20,7 @@ from governance.receipts.mapping import (
     slug_candidates,
     workflow_names,
 )
+from governance.receipts.observations import observe
 from governance.receipts.partitions import ensure_partitions
 from governance.receipts.rollups import Sums
 from governance.receipts.services import (
@@ -233,6 +234,8 @@ def _write(
         sums.add(known[row.draft.run_id].counted, -1)
     for row in (*new, *changed):
         sums.add(row.counted())
-    wake_triage((*new, *changed))
+    seen = observe((*new, *changed), [known[row.draft.run_id] for row in changed])
+    wake_triage((*new, *changed), seen.differing)
+    seen.write()
     rows.roll_up(sums)
     return len(new) + len(changed)

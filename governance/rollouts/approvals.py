@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from governance import audit
 from governance.audit import Actor
@@ -10,6 +10,7 @@ from governance.audit.chain import HasActor
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
 from governance.evals.models import GateReport
+from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import require
 from governance.people.signatures import sign
@@ -21,6 +22,7 @@ from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.rollouts.rules import require_reason
 
 Meaning = Approval.Meaning
+WATCH_AFTER = timedelta(minutes=5)
 
 
 @audit.atomic()
@@ -238,6 +240,10 @@ def make_live(promotion: Promotion, actor: Actor | HasActor) -> LiveChange:
         "promotion.went_live", promotion, actor=actor, workflow=workflow.slug,
         digest=promotion.release_id, before=promotion.base_id or "", after=promotion.release_id,
         seq=change.seq, road=promotion.road,
+    )  # fmt: skip
+    enqueue(
+        "rollouts.watch", f"promotion {promotion.pk} live", {"promotion": promotion.pk},
+        run_at=moment + WATCH_AFTER,
     )  # fmt: skip
     return change
 

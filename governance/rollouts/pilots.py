@@ -139,7 +139,7 @@ def rules_of(promotion: Promotion) -> list[dict[str, Any]]:
             "level": "signal",
             "from": f"primary {primary['metric']}",
         }
-    for measure in ("errors", "escalated"):
+    for measure in ("error", "escalated"):
         # Always watched: a release that fails or hands everything over is not a good one.
         found.setdefault(
             measure,
@@ -156,17 +156,17 @@ def rules_of(promotion: Promotion) -> list[dict[str, Any]]:
 
 # The gate's metrics that receipts carry too, under the name of their measure in the roll-ups.
 MEASURES = {
-    "correct": "correct",
+    "correct": "quality",  # receipts carry what people or samples said of a run
     "policy_ok": "policy_ok",
     "escalated": "escalated",
     "silent_error": "silent_error",
 }
 DIRECTIONS = {
-    "correct": "higher",
     "policy_ok": "higher",
     "escalated": "lower",
     "silent_error": "lower",
-    "errors": "lower",
+    "error": "lower",
+    "quality": "higher",
 }
 
 

@@ -1,12 +1,19 @@
-"""Work of rollouts that happens later: judging a gate once its eval runs have ended."""
+"""Work of rollouts that happens later: gates, guards, and what undoes itself."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+from governance.common.time import now
 from governance.evals.models import EvalRun
 from governance.jobs.kinds import job_kind
-from governance.jobs.services import Claim
-from governance.rollouts import services
+from governance.jobs.services import Claim, enqueue
+from governance.rollouts import guard, services
 from governance.rollouts.models import Promotion
+from governance.rollouts.pilots import GUARD_EVERY
+
+WATCH_EVERY = timedelta(minutes=5)
 
 
 @job_kind("rollouts.gate")
@@ -30,3 +37,31 @@ def judge(claim: Claim) -> None:
 def revert_unratified(claim: Claim) -> None:
     """Undo an emergency change that nobody ratified in time."""
     services.revert_unratified(int(claim.payload["promotion"]))
+
+
+def _look_again(kind: str, promotion_id: int, every: timedelta) -> None:
+    at = now() + every
+    enqueue(
+        kind, f"promotion {promotion_id} {at.isoformat()}", {"promotion": promotion_id}, run_at=at
+    )
+
+
+def _keep_looking(payload: dict[str, Any], slot: str, error: str) -> None:
+    """A look that could not be done must not be the last one."""
+    _look_again("rollouts.guard", int(payload["promotion"]), GUARD_EVERY)
+
+
+@job_kind("rollouts.guard", on_failed=_keep_looking)
+def guard_pilot(claim: Claim) -> None:
+    """Look at a pilot, and again in a minute while it is open."""
+    promotion_id = int(claim.payload["promotion"])
+    if guard.look(promotion_id):
+        _look_again("rollouts.guard", promotion_id, GUARD_EVERY)
+
+
+@job_kind("rollouts.watch")
+def watch_live(claim: Claim) -> None:
+    """Look at a release that serves every case, for a week."""
+    promotion_id = int(claim.payload["promotion"])
+    if guard.watch(promotion_id):
+        _look_again("rollouts.watch", promotion_id, WATCH_EVERY)

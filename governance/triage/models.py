@@ -28,9 +28,12 @@ class ExceptionCase(models.Model):
 
     class Kind(models.TextChoices):
         UNAUTHORISED = "unauthorised", "Release nobody approved"
+        UNDECLARED = "undeclared", "Undeclared change"
         UNATTRIBUTED = "unattributed", "No release named"
         POLICY_VIOLATION = "policy_violation", "Policy violation"
         EVAL_FAILED = "eval_failed", "Eval failed"
+        UNDECLARED = "undeclared", "Undeclared change"
+        GUARD = "guard", "Guard alarm"
 
     class Severity(models.IntegerChoices):
         HIGH = 1, "High"

@@ -14,13 +14,15 @@ RULE = {
     Kind.UNAUTHORISED: "High: a release that nobody approved answered real cases.",
     Kind.POLICY_VIOLATION: f"Medium; High from {MANY_VIOLATIONS} receipts on.",
     Kind.EVAL_FAILED: "Medium: a release went without its evidence.",
+    Kind.UNDECLARED: "High: what runs is not what was approved.",
+    Kind.GUARD: "High: a pilot serves cases and nobody can see how it does.",
     Kind.UNATTRIBUTED: f"Low; Medium from {MANY_UNATTRIBUTED} receipts on.",
 }
 
 
 def severity(kind: str, receipt_count: int) -> ExceptionCase.Severity:
     """Return the severity of a group of `receipt_count` receipts."""
-    if kind == Kind.UNAUTHORISED:
+    if kind in (Kind.UNAUTHORISED, Kind.UNDECLARED, Kind.GUARD):
         return Severity.HIGH
     if kind == Kind.POLICY_VIOLATION:
         return Severity.HIGH if receipt_count >= MANY_VIOLATIONS else Severity.MEDIUM
