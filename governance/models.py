@@ -5,8 +5,8 @@ from governance.evals.models import Case, EvalRun, GatePolicy, GateReport, Score
 from governance.jobs.models import Job, Schedule
 from governance.kpis.models import Kpi, KpiNote
 from governance.people.models import Absence, ApiToken, Delegation, Signature, User
-from governance.receipts.observation_models import SlotObservation
 from governance.receipts.models import Receipt, RollUp, Span
+from governance.receipts.observation_models import SlotObservation
 from governance.releases.models import (
     Component,
     KnownGood,

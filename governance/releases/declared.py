@@ -69,28 +69,35 @@ class Declaration:
     def _judge(self, slot: str, part: str, value: str) -> Verdicts:
         if not slot or not value.strip():
             return ()
-        if part != "documents" and _looks_hashed(value):
-            return ((value.strip(), self._judge_digest(slot, value.strip())),)
-        if self.digests.get(slot) is None:
-            return ((value[:200], UNKNOWN),)  # the slot is not declared: nothing to compare with
-        names = self._declared_names(slot, part)
-        if names is None:
-            return ((value[:200], UNKNOWN),)
-        if slot == "tools":
-            return tuple(
-                (item, MATCHES if _is_granted(item, names) else DIFFERS) for item in _items(value)
-            )
-        if slot == "model":
-            return tuple(
-                (item, MATCHES if any(_is_model(item, own) for own in names) else DIFFERS)
-                for item in _items(value)
-            )
         if part == "documents":
+            names = self._declared_names(slot, part)
+            if names is None:
+                return ((value[:200], UNKNOWN),)
             strange = tuple((item, DIFFERS) for item in _items(value) if item not in names)
             return strange or (("documents of the corpus", MATCHES),)
-        if value.strip() in names:
-            return ((value.strip(), MATCHES),)
-        return tuple((item, MATCHES if item in names else DIFFERS) for item in _items(value))
+        found: list[tuple[str, str]] = []
+        for item in _items(value):
+            if _looks_hashed(item):
+                found.append((item, self._judge_digest(slot, item)))
+            else:
+                found.append((item, self._judge_name(slot, part, item)))
+        if any(verdict != MATCHES for _, verdict in found) and len(found) > 1:
+            whole = self._judge_name(slot, part, value.strip())
+            if whole == MATCHES:  # a name that holds commas
+                return ((value.strip(), MATCHES),)
+        return tuple(found)
+
+    def _judge_name(self, slot: str, part: str, item: str) -> str:
+        names = self._declared_names(slot, part)
+        if names is None:
+            return UNKNOWN
+        if slot == "tools":
+            fits = _is_granted(item, names)
+        elif slot == "model":
+            fits = any(_is_model(item, own) for own in names)
+        else:
+            fits = item in names
+        return MATCHES if fits else DIFFERS
 
     def _judge_digest(self, slot: str, value: str) -> str:
         declared = self.digests.get(slot)
@@ -130,6 +137,8 @@ class Declaration:
 
     def _declared_names(self, slot: str, part: str) -> frozenset[str] | None:
         """Return what may be named in this slot, or None where the release names nothing."""
+        if self.digests.get(slot) is None:
+            return None  # the slot is not declared: nothing to compare with
         key = f"{slot}.{part if part == 'documents' else ''}"
         if key not in self._names:
             content = self._content(slot)
@@ -163,8 +172,7 @@ def granted_tools(content: Mapping[str, Any]) -> list[str]:
 
 
 def _looks_hashed(value: str) -> bool:
-    said = value.strip()
-    return said.startswith("sha256:") or HEX.match(said) is not None
+    return value.startswith("sha256:") or HEX.match(value) is not None
 
 
 def _items(value: str) -> list[str]:
@@ -203,9 +211,7 @@ def _is_granted(said: str, rights: Iterable[str]) -> bool:
         return True
     name, _, right = said.rpartition(":")
     return (
-        name in granted
-        and right in RIGHTS
-        and RIGHTS.index(right) <= RIGHTS.index(granted[name])
+        name in granted and right in RIGHTS and RIGHTS.index(right) <= RIGHTS.index(granted[name])
     )
 
 

@@ -28,7 +28,6 @@ class ExceptionCase(models.Model):
 
     class Kind(models.TextChoices):
         UNAUTHORISED = "unauthorised", "Release nobody approved"
-        UNDECLARED = "undeclared", "Undeclared change"
         UNATTRIBUTED = "unattributed", "No release named"
         POLICY_VIOLATION = "policy_violation", "Policy violation"
         EVAL_FAILED = "eval_failed", "Eval failed"

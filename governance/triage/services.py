@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 
 from django.db import IntegrityError, connection, transaction
 
@@ -16,8 +15,7 @@ from governance.evals.models import EvalRun
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
 from governance.receipts.drafts import clean
-from governance.receipts.models import Receipt
-from governance.releases.models import Release
+from governance.triage.grouping import Ref, groups_of
 from governance.triage.models import ExceptionCase
 from governance.triage.severity import severity
 from governance.workflows.models import Workflow
@@ -25,7 +23,6 @@ from governance.workflows.models import Workflow
 ACTOR = Actor.system("triage")
 LONGEST_COMMENT = 4_000  # characters
 
-Ref = tuple[date, str]
 Kind = ExceptionCase.Kind
 State = ExceptionCase.State
 
@@ -41,18 +38,6 @@ register_rule(
     _works_on,
     "Only an analyst or the KPI owner of this workflow works on its exceptions.",
 )
-
-
-@dataclass(slots=True)
-class Group:
-    """Receipts that are one thing to look at."""
-
-    workflow_id: int
-    kind: str
-    key: str
-    title: str
-    release: str = ""
-    moments: dict[Ref, datetime] = field(default_factory=dict)
 
 
 @audit.atomic()
@@ -167,18 +152,7 @@ def _link(exception: ExceptionCase, refs: Iterable[Ref]) -> int:
 @audit.atomic()
 def triage_receipts(refs: Sequence[Ref]) -> list[ExceptionCase]:
     """Open or join the exceptions of these receipts, as they stand now. Safe to repeat."""
-    wanted = set(refs)
-    receipts = [
-        receipt
-        for receipt in Receipt.objects.filter(
-            run_id__in=[run_id for _, run_id in wanted], day__in={day for day, _ in wanted}
-        ).only(
-            "run_id", "day", "workflow_id", "release_digest", "standing", "violations", "observed",
-            "started_at",
-        )
-        if (receipt.day, receipt.run_id) in wanted
-    ]  # fmt: skip
-    groups = _groups(receipts)
+    groups = groups_of(refs)
     workflows = Workflow.objects.in_bulk({group.workflow_id for group in groups})
     opened = [
         open_or_join(
@@ -188,39 +162,6 @@ def triage_receipts(refs: Sequence[Ref]) -> list[ExceptionCase]:
         for group in groups
     ]  # fmt: skip
     return [exception for exception in opened if exception is not None]
-
-
-def _groups(receipts: Sequence[Receipt]) -> list[Group]:
-    """Group by kind, release and violation, in the order in which groups are locked."""
-    names = {
-        release.digest: release.name
-        for release in Release.objects.filter(
-            digest__in={receipt.release_digest for receipt in receipts}
-        ).only("digest", "number")
-    }
-    groups: dict[tuple[int, str, str], Group] = {}
-
-    def add(receipt: Receipt, kind: str, key: str, title: str) -> None:
-        group = groups.setdefault(
-            (receipt.workflow_id, kind, key),
-            Group(receipt.workflow_id, kind, key, title, receipt.release_digest),
-        )
-        group.moments[receipt.day, receipt.run_id] = receipt.started_at
-
-    for receipt in receipts:
-        digest = receipt.release_digest
-        shown = names.get(digest) or f"unknown release {digest[:15]}…"
-        if receipt.standing == Receipt.Standing.UNAUTHORISED:
-            add(receipt, Kind.UNAUTHORISED, digest, f"Runs of {shown}, which nobody approved")
-        elif receipt.standing == Receipt.Standing.UNATTRIBUTED:
-            claimed = str(receipt.observed.get("release_claimed", ""))[:100]
-            said = f" (they say {claimed!r})" if claimed else ""
-            add(receipt, Kind.UNATTRIBUTED, claimed, f"Runs that name no release{said}")
-        for name in receipt.violations:
-            where = f" in {shown}" if digest else ""
-            key = f"{name} {digest}".strip()
-            add(receipt, Kind.POLICY_VIOLATION, key, f"Policy violation: {name}{where}")
-    return [groups[key] for key in sorted(groups)]
 
 
 @audit.atomic()

@@ -1,0 +1,119 @@
+"""Which receipts are one thing to look at: by kind, release, slot and violation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from governance.receipts.models import Receipt
+from governance.receipts.observations import differences
+from governance.releases.models import Release, ReleaseApproval, Slot
+from governance.triage.models import ExceptionCase
+
+Ref = tuple[date, str]
+Kind = ExceptionCase.Kind
+
+
+@dataclass(slots=True)
+class Group:
+    """Receipts that are one thing to look at."""
+
+    workflow_id: int
+    kind: str
+    key: str
+    title: str
+    release: str = ""
+    moments: dict[Ref, datetime] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Groups:
+    found: dict[tuple[int, str, str], Group] = field(default_factory=dict)
+
+    def add(self, receipt: Receipt, kind: str, key: str, title: str) -> None:
+        group = self.found.setdefault(
+            (receipt.workflow_id, kind, key),
+            Group(receipt.workflow_id, kind, key, title, receipt.release_digest),
+        )
+        group.moments[receipt.day, receipt.run_id] = receipt.started_at
+
+
+def groups_of(refs: Sequence[Ref]) -> list[Group]:
+    """Return the groups that these receipts belong to, in the order in which they are locked."""
+    wanted = set(refs)
+    receipts = [
+        receipt
+        for receipt in Receipt.objects.filter(
+            run_id__in=[run_id for _, run_id in wanted], day__in={day for day, _ in wanted}
+        )
+        .only(
+            "run_id", "day", "workflow_id", "release_digest", "standing", "violations", "observed",
+            "model_answered", "started_at",
+        )
+        .order_by("started_at")
+        if (receipt.day, receipt.run_id) in wanted
+    ]  # fmt: skip
+    names = {
+        release.digest: release.name
+        for release in Release.objects.filter(
+            digest__in={receipt.release_digest for receipt in receipts}
+        ).only("digest", "number")
+    }
+    ended = _ended(receipts)
+    groups = _Groups()
+    for receipt in receipts:
+        digest = receipt.release_digest
+        shown = names.get(digest) or f"unknown release {digest[:15]}…"
+        if receipt.standing == Receipt.Standing.UNAUTHORISED:
+            retired = ended.get((receipt.workflow_id, digest))
+            if retired is not None and receipt.started_at > retired:
+                at = retired.astimezone(UTC)
+                groups.add(
+                    receipt, Kind.UNAUTHORISED, f"retired {digest}",
+                    f"Runs of {shown}, which is retired: its approval ended on"
+                    f" {at.day} {at:%b %Y at %H:%M} UTC",
+                )  # fmt: skip
+            else:
+                groups.add(
+                    receipt, Kind.UNAUTHORISED, digest, f"Runs of {shown}, which nobody approved"
+                )
+        elif receipt.standing == Receipt.Standing.UNATTRIBUTED:
+            claimed = str(receipt.observed.get("release_claimed", ""))[:100]
+            said = f" (they say {claimed!r})" if claimed else ""
+            groups.add(receipt, Kind.UNATTRIBUTED, claimed, f"Runs that name no release{said}")
+        for slot, value in differences(
+            receipt.workflow_id, digest, receipt.observed, receipt.model_answered
+        ):
+            groups.add(
+                receipt, Kind.UNDECLARED, f"{slot} {digest}",
+                f"Undeclared change of {shown}: {Slot(slot).label} differs, runs show"
+                f" {_short(value)}",
+            )  # fmt: skip
+        for name in receipt.violations:
+            where = f" in {shown}" if digest else ""
+            key = f"{name} {digest}".strip()
+            groups.add(receipt, Kind.POLICY_VIOLATION, key, f"Policy violation: {name}{where}")
+    return [groups.found[key] for key in sorted(groups.found)]
+
+
+def _ended(receipts: Sequence[Receipt]) -> dict[tuple[int, str], datetime]:
+    """Return when the last approval of each release ended, where it did."""
+    claimed = {
+        receipt.release_digest
+        for receipt in receipts
+        if receipt.standing == Receipt.Standing.UNAUTHORISED
+    }
+    found: dict[tuple[int, str], datetime] = {}
+    if claimed:
+        for workflow_id, release, end in (
+            ReleaseApproval.objects.filter(release_id__in=claimed, valid_to__isnull=False)
+            .order_by("valid_to")
+            .values_list("workflow_id", "release_id", "valid_to")
+        ):
+            found[workflow_id, release] = end
+    return found
+
+
+def _short(value: str) -> str:
+    return f"{value[:15]}…" if value.startswith("sha256:") else value[:80]
