@@ -21,6 +21,8 @@ from dashboards.http import UserRequest
 from governance.common.time import true_now
 
 AT = "reauthenticated_at"
+BY = "authenticated_by"
+PASSWORD = "password"  # noqa: S105 - the name of a method
 KEPT = "kept_form"
 LONGEST_KEPT = 4_000  # characters of one field
 NEVER_KEPT = ("csrfmiddlewaretoken", "password", "next")
@@ -29,15 +31,25 @@ P = ParamSpec("P")
 View = Callable[Concatenate[UserRequest, P], HttpResponse]
 
 
-def note_authentication(request: HttpRequest) -> None:
-    """Remember that the password was right just now, by the database's clock."""
+def note_authentication(request: HttpRequest, by: str = PASSWORD) -> None:
+    """Remember that somebody proved who they are just now, by the database's clock.
+
+    Args:
+        by: how: `password`, `password+totp`, `password+recovery_code`, or `oidc:<issuer>`.
+    """
     request.session[AT] = true_now().isoformat()
+    request.session[BY] = by
 
 
 def authenticated_at(request: HttpRequest) -> datetime:
     """When this session last proved its password. The start of the era when it never did."""
     text = request.session.get(AT)
     return datetime.fromisoformat(text) if text else datetime.fromisoformat("1970-01-01T00:00Z")
+
+
+def how(request: HttpRequest) -> tuple[datetime, str]:
+    """When and by what this session last proved who it is: what a signed decision records."""
+    return authenticated_at(request), str(request.session.get(BY, "session"))
 
 
 def is_recent(request: HttpRequest) -> bool:
