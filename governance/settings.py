@@ -236,6 +236,12 @@ EVAL_CASE_SOURCES = dict(
     if "=" in pair
 )
 
+# A live release is known good after so many run receipts and days, without a severe exception.
+LKG_RECEIPTS = env_int("LKG_RECEIPTS", 200, 1, 100_000_000)
+LKG_DAYS = env_int("LKG_DAYS", 3, 0, 365)
+# Model ids that their providers have switched off: the pre-flight check says so.
+RETIRED_MODELS = env_list("RETIRED_MODELS")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

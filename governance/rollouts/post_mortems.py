@@ -5,18 +5,24 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from django.db import transaction
+from django.db.models import Sum
+
 from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.audit.models import AuditEvent
-from governance.common.errors import InvalidInputError, StateConflictError
+from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
+from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import require
+from governance.rollouts import recall
 from governance.rollouts.models import LiveChange, PostMortem, PostMortemAction, Rollback
 
 DUE_AFTER = timedelta(days=5)
 LONGEST_TIMELINE = 60
+RECALL_AFTER_MINUTES = (0, 15, 60)
 
 
 def open_post_mortem(rollback: Rollback, *, actor: Actor | HasActor) -> PostMortem:
@@ -35,6 +41,12 @@ def open_post_mortem(rollback: Rollback, *, actor: Actor | HasActor) -> PostMort
         "post_mortem.opened", post_mortem, actor=actor, workflow=workflow.slug,
         due=post_mortem.due_at, rollback=rollback.pk,
     )  # fmt: skip
+    # At once, and again when the runs that were under way have reported.
+    for minutes in RECALL_AFTER_MINUTES:
+        enqueue(
+            "rollouts.recall", f"post-mortem {post_mortem.pk} after {minutes}",
+            {"post_mortem": post_mortem.pk}, run_at=moment + timedelta(minutes=minutes),
+        )  # fmt: skip
     return post_mortem
 
 
@@ -97,7 +109,9 @@ def write_post_mortem(post_mortem_id: int, *, actor: User, cause: str, impact: s
     post_mortem = _lock(post_mortem_id, actor)
     post_mortem.cause = cause.strip()
     post_mortem.impact = impact.strip()
-    post_mortem.save(update_fields=["cause", "impact"])
+    # Who reviews it reviews this text: an edit takes back what was handed in.
+    post_mortem.submitted_at = post_mortem.submitted_by = None
+    post_mortem.save(update_fields=["cause", "impact", "submitted_at", "submitted_by"])
     _record("post_mortem.edited", post_mortem, actor, cause=cause.strip(), impact=impact.strip())
     return post_mortem
 
@@ -140,8 +154,8 @@ def finish_action(action_id: int, *, actor: User) -> PostMortemAction:
 
 
 @audit.atomic()
-def finish_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
-    """Close it, once it names its cause, its impact and at least one action."""
+def submit_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
+    """Hand it to a second person, once it names its cause, its impact and at least one action."""
     post_mortem = _lock(post_mortem_id, actor)
     missing = [
         name
@@ -154,8 +168,63 @@ def finish_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
     ]
     if missing:
         raise InvalidInputError(f"Still missing: {', '.join(missing)}.")
+    recall.refuse_undecided(post_mortem)
+    post_mortem.submitted_at = now()
+    post_mortem.submitted_by = actor
+    post_mortem.save(update_fields=["submitted_at", "submitted_by"])
+    _record("post_mortem.submitted", post_mortem, actor)
+    return post_mortem
+
+
+@audit.atomic()
+def finish_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
+    """Close it as the second person, after reading it. The next promotion is free again."""
+    post_mortem = _lock(post_mortem_id, actor)
+    if post_mortem.submitted_at is None:
+        raise StateConflictError("It was not handed in for review yet.")
+    if post_mortem.submitted_by_id == actor.pk:
+        raise NotAllowedError("Somebody else reviews what you handed in.")
+    recall.refuse_undecided(post_mortem)
     post_mortem.finished_at = now()
     post_mortem.finished_by = actor
     post_mortem.save(update_fields=["finished_at", "finished_by"])
-    _record("post_mortem.finished", post_mortem, actor)
+    _record(
+        "post_mortem.finished", post_mortem, actor,
+        written_by=str(post_mortem.submitted_by), runs=post_mortem.impact_runs,
+    )  # fmt: skip
     return post_mortem
+
+
+@audit.atomic()
+def return_post_mortem(post_mortem_id: int, *, actor: User, reason: str) -> PostMortem:
+    """Give it back to its writers: the reviewer says what is missing."""
+    post_mortem = _lock(post_mortem_id, actor)
+    if post_mortem.submitted_at is None:
+        raise StateConflictError("It was not handed in for review.")
+    if not reason.strip():
+        raise InvalidInputError("Say what is missing.")
+    post_mortem.submitted_at = post_mortem.submitted_by = None
+    post_mortem.save(update_fields=["submitted_at", "submitted_by"])
+    _record("post_mortem.returned", post_mortem, actor, reason=reason.strip())
+    return post_mortem
+
+
+def refresh(post_mortem_id: int) -> int:
+    """Bring the recall list and the measured impact up to date; returns the cases listed.
+
+    What people wrote and decided stays as it is.
+    """
+    with transaction.atomic():
+        post_mortem = (
+            PostMortem.objects.select_for_update(of=("self",))
+            .select_related("rollback__workflow")
+            .get(pk=post_mortem_id)
+        )
+        if post_mortem.finished_at is not None:
+            return post_mortem.recall.count()
+        cases = recall.fill(post_mortem)
+        sums = post_mortem.recall.aggregate(runs=Sum("runs"), amount=Sum("amount"))
+        post_mortem.impact_runs = sums["runs"] or 0
+        post_mortem.impact_money = sums["amount"]
+        post_mortem.save(update_fields=["impact_runs", "impact_money"])
+    return cases

@@ -12,14 +12,25 @@ from governance.rollouts.approvals import (
     promote,
     reject_promotion,
 )
+from governance.rollouts.drills import (
+    cancel_drill,
+    plan_drill,
+    return_from_drill,
+    sign_drill,
+    start_drill,
+)
 from governance.rollouts.emergency import emergency_change, ratify_emergency, revert_unratified
 from governance.rollouts.freezes import cancel_freeze, except_from_freeze, set_freeze
+from governance.rollouts.known_good import pin_known_good
 from governance.rollouts.pilots import resume_pilot, stop_pilot, write_stop
+from governance.rollouts.pins import pin_case, unpin_case
 from governance.rollouts.post_mortems import (
     add_action,
     finish_action,
     finish_post_mortem,
     open_post_mortem,
+    return_post_mortem,
+    submit_post_mortem,
     write_post_mortem,
 )
 from governance.rollouts.proposals import (
@@ -29,15 +40,19 @@ from governance.rollouts.proposals import (
     repropose_promotion,
     withdraw_promotion,
 )
+from governance.rollouts.recall import decide as decide_recall
 from governance.rollouts.rolling_back import roll_back
 from governance.rollouts.standing import revoke_standing_approval, sign_standing_approval
+from governance.rollouts.switch import set_automatic_rollback, switch_off, switch_on
 
 __all__ = (
     "add_action",
     "adopt_as_found",
     "approve_promotion",
     "ask_gate_again",
+    "cancel_drill",
     "cancel_freeze",
+    "decide_recall",
     "emergency_change",
     "except_from_freeze",
     "finish_action",
@@ -45,18 +60,30 @@ __all__ = (
     "judge_promotion",
     "open_evidence_pilot",
     "open_post_mortem",
+    "pin_case",
+    "pin_known_good",
+    "plan_drill",
     "promote",
     "propose_promotion",
     "ratify_emergency",
     "reject_promotion",
     "repropose_promotion",
     "resume_pilot",
+    "return_from_drill",
+    "return_post_mortem",
     "revert_unratified",
     "revoke_standing_approval",
     "roll_back",
+    "set_automatic_rollback",
     "set_freeze",
+    "sign_drill",
     "sign_standing_approval",
+    "start_drill",
     "stop_pilot",
+    "submit_post_mortem",
+    "switch_off",
+    "switch_on",
+    "unpin_case",
     "withdraw_promotion",
     "write_post_mortem",
     "write_stop",

@@ -9,9 +9,12 @@ from governance.common.time import now
 from governance.evals.models import EvalRun
 from governance.jobs.kinds import job_kind
 from governance.jobs.services import Claim, enqueue
-from governance.rollouts import guard, services
+from governance.releases.models import LiveRelease
+from governance.rollouts import drills, guard, known_good, post_mortems, preflight, services
+from governance.rollouts.emergency import unratified
 from governance.rollouts.models import Promotion
 from governance.rollouts.pilots import GUARD_EVERY
+from governance.workflows.models import Workflow
 
 WATCH_EVERY = timedelta(minutes=5)
 
@@ -65,3 +68,37 @@ def watch_live(claim: Claim) -> None:
     promotion_id = int(claim.payload["promotion"])
     if guard.watch(promotion_id):
         _look_again("rollouts.watch", promotion_id, WATCH_EVERY)
+
+
+@job_kind("rollouts.recall")
+def refresh_recall(claim: Claim) -> None:
+    """List the cases that a bad release touched, and measure its impact."""
+    post_mortems.refresh(int(claim.payload["post_mortem"]))
+
+
+@job_kind("rollouts.drill")
+def watch_drill(claim: Claim) -> None:
+    """Measure a running drill and bring it back in time."""
+    drill = int(claim.payload["drill"])
+    if drills.look(drill):
+        at = now() + drills.LOOK_EVERY
+        enqueue("rollouts.drill", f"drill {drill} {at.isoformat()}", {"drill": drill}, run_at=at)
+
+
+@job_kind("rollouts.known_good")
+def mark_known_good(claim: Claim) -> None:
+    """Mark every live release that has earned it, and finish what a lost job left behind."""
+    for workflow_id in LiveRelease.objects.values_list("workflow_id", flat=True):
+        claim.heartbeat()
+        known_good.mark_by_rule(workflow_id)
+    for promotion in unratified():
+        services.revert_unratified(promotion.pk)
+
+
+@job_kind("rollouts.preflight")
+def check_targets(claim: Claim) -> None:
+    """Check daily that what a rollback returns to could run; and plan the drills that are due."""
+    for workflow in Workflow.objects.filter(live__last_known_good__isnull=False):
+        claim.heartbeat()
+        preflight.check_target(workflow)
+    drills.plan_quarterly()

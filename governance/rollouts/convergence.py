@@ -1,0 +1,118 @@
+"""Proof that a rollback arrived: what was served, and what the receipts say since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from governance.common.time import now
+from governance.people.models import ApiToken
+from governance.releases.models import LiveRelease
+from governance.rollouts.models import Rollback
+from governance.rollouts.recovery_models import Convergence
+
+SENDERS_OF = timedelta(hours=24)  # who sent receipts in this time before counts as an application
+WATCHED_FOR = timedelta(hours=24)
+
+
+def confirm_served(rollback: Rollback, clicked_at: datetime) -> Convergence | None:
+    """After the commit, read the row that serving reads, and keep when it named the target.
+
+    Returns:
+        None when something else serves by now.
+    """
+    found = Convergence.objects.filter(rollback=rollback).first()
+    if found is not None:
+        return found
+    live = LiveRelease.objects.get(workflow=rollback.workflow)
+    if live.release_id != rollback.to_release_id:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (served_at,) = cursor.fetchone()
+    return Convergence.objects.create(
+        rollback=rollback, clicked_at=min(clicked_at, served_at), served_at=served_at
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One sender of receipts and what it has run since the rollback was served."""
+
+    name: str
+    on_target: int  # runs that started after, on the target
+    on_bad: int  # runs that started after, on the release that was rolled back
+    last_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        if self.on_bad and not self.on_target:
+            return "wrong"
+        return "confirmed" if self.on_target else "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the receipts say about one rollback."""
+
+    clicked_at: datetime | None
+    served_at: datetime
+    last_bad_at: datetime | None  # newest start of a run on the bad release
+    bad_since: int  # runs that started on it after it was served no more
+    applications: tuple[Application, ...]
+
+    def count(self, state: str) -> int:
+        return sum(application.state == state for application in self.applications)
+
+    @property
+    def is_complete(self) -> bool:
+        """Every application was seen on the target, and the newest run of none was on the bad."""
+        return bool(self.applications) and all(
+            application.state == "confirmed" for application in self.applications
+        )
+
+
+def proof(rollback: Rollback) -> Proof:
+    """Read the proof from the receipts of a day before and after. One query."""
+    kept = Convergence.objects.filter(rollback=rollback).first()
+    served_at = kept.served_at if kept is not None else rollback.done_at
+    until = min(served_at + WATCHED_FOR, now())
+    since = served_at - SENDERS_OF
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT token_id,"
+            " count(*) FILTER (WHERE started_at >= %(served)s AND release_digest = %(target)s),"
+            " count(*) FILTER (WHERE started_at >= %(served)s AND release_digest = %(bad)s),"
+            " max(started_at) FILTER (WHERE started_at >= %(served)s),"
+            " max(started_at) FILTER (WHERE release_digest = %(bad)s)"
+            " FROM governance_receipt WHERE workflow_id = %(workflow)s"
+            " AND day BETWEEN %(first)s AND %(last)s"
+            " AND started_at BETWEEN %(since)s AND %(until)s GROUP BY token_id",
+            {
+                "served": served_at, "target": rollback.to_release_id,
+                "bad": rollback.from_release_id, "workflow": rollback.workflow_id,
+                "first": since.date(), "last": until.date(), "since": since, "until": until,
+            },
+        )  # fmt: skip
+        rows = cursor.fetchall()
+    names = dict(
+        ApiToken.objects.filter(pk__in=[row[0] for row in rows if row[0]]).values_list("pk", "name")
+    )
+    applications = tuple(
+        sorted(
+            (
+                Application(names.get(token, "without a token"), on_target, on_bad, last)
+                for token, on_target, on_bad, last, _ in rows
+            ),
+            key=lambda application: application.name,
+        )
+    )
+    return Proof(
+        clicked_at=kept.clicked_at if kept is not None else None,
+        served_at=served_at,
+        last_bad_at=max((row[4] for row in rows if row[4] is not None), default=None),
+        bad_since=sum(application.on_bad for application in applications),
+        applications=applications,
+    )
