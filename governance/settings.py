@@ -236,6 +236,10 @@ EVAL_CASE_SOURCES = dict(
     if "=" in pair
 )
 
+# Requests per second of one token and web process; twice as many at once. 0: no limit.
+RATE_LIMIT_OFREP = env_int("RATE_LIMIT_OFREP", 1_000, 0, 1_000_000)
+RATE_LIMIT_RECEIPTS = env_int("RATE_LIMIT_RECEIPTS", 200, 0, 1_000_000)
+
 # A live release is known good after so many run receipts and days, without a severe exception.
 LKG_RECEIPTS = env_int("LKG_RECEIPTS", 200, 1, 100_000_000)
 LKG_DAYS = env_int("LKG_DAYS", 3, 0, 365)

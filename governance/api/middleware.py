@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from governance.api.tokens import TooManyError
 from governance.common.errors import GovernanceError
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ class MachineEndpoints:
             return self.get_response(request)
         try:
             response = self._answer(request)
+        except TooManyError as refusal:
+            response = problem(str(refusal), refusal.status)
+            response["Retry-After"] = str(refusal.wait)
         except GovernanceError as refusal:
             response = problem(str(refusal), refusal.status)
         except RequestDataTooBig:

@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from governance.api.bodies import BodyError, read_body
 from governance.api.middleware import RETRY_AFTER
-from governance.api.tokens import require_token
+from governance.api.tokens import TooManyError, require_token
 from governance.common.errors import GovernanceError, InvalidInputError
 from governance.people.models import ApiToken
 from governance.receipts.spans import Decoder
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 # google.rpc.Code by HTTP status.
-CODES = {400: 3, 401: 16, 403: 7, 405: 12, 411: 3, 413: 8, 415: 3, 500: 13, 503: 14}
+CODES = {400: 3, 401: 16, 403: 7, 405: 12, 411: 3, 413: 8, 415: 3, 429: 8, 500: 13, 503: 14}
 MOST_REASONS = 5
 
 
@@ -55,6 +55,10 @@ def traces(request: HttpRequest) -> HttpResponse:
     except InvalidInputError as refusal:
         # What cannot be read is a 400 to an exporter, too much of it a 413.
         return failure(encoding, 413 if refusal.status == 413 else 400, str(refusal))
+    except TooManyError as refusal:
+        response = failure(encoding, refusal.status, str(refusal))
+        response["Retry-After"] = str(refusal.wait)
+        return response
     except GovernanceError as refusal:
         return failure(encoding, refusal.status, str(refusal))
     except DatabaseError:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.http import HttpRequest
 
+from governance.api import rate_limits
 from governance.common.errors import GovernanceError, NotAllowedError
 from governance.common.time import true_now
 from governance.people.models import ApiToken
@@ -17,6 +18,16 @@ class UnauthenticatedError(GovernanceError):
     """No usable token was shown."""
 
     status = 401
+
+
+class TooManyError(GovernanceError):
+    """This token asks too often. `wait` is in whole seconds."""
+
+    status = 429
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(f"Too many requests. Try again in {wait} s.")
+        self.wait = wait
 
 
 def secret_of(request: HttpRequest) -> str:
@@ -35,8 +46,12 @@ def require_token(request: HttpRequest, scope: str) -> ApiToken:
     Raises:
         UnauthenticatedError: none, unknown, expired or revoked.
         NotAllowedError: it lacks the scope.
+        TooManyError: it asks more often than its limit.
     """
-    token = ApiToken.objects.filter(token_hash=ApiToken.hash_of(secret_of(request))).first()
+    hashed = ApiToken.hash_of(secret_of(request))
+    if scope == ApiToken.Scope.RECEIPTS_WRITE and (wait := rate_limits.receipts.wait(hashed)) > 0:
+        raise TooManyError(wait)
+    token = ApiToken.objects.filter(token_hash=hashed).first()
     moment = true_now()
     if token is None or not token.usable_at(moment):
         raise UnauthenticatedError("This token is unknown, expired or revoked.")
