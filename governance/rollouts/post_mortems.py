@@ -153,9 +153,14 @@ def finish_action(action_id: int, *, actor: User) -> PostMortemAction:
     return action
 
 
-@audit.atomic()
 def submit_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
     """Hand it to a second person, once it names its cause, its impact and at least one action."""
+    refresh(post_mortem_id)  # stays, also when the list it brings up to date refuses what follows
+    return _submit(post_mortem_id, actor)
+
+
+@audit.atomic()
+def _submit(post_mortem_id: int, actor: User) -> PostMortem:
     post_mortem = _lock(post_mortem_id, actor)
     missing = [
         name

@@ -111,8 +111,7 @@ def undecided(post_mortem: PostMortem) -> int:
 
 
 def refuse_undecided(post_mortem: PostMortem) -> None:
-    """Fill the list once more, and raise while a row waits for its decision."""
-    fill(post_mortem)
+    """Raise while a row waits for its decision."""
     left = undecided(post_mortem)
     if left:
         raise StateConflictError(

@@ -106,19 +106,21 @@ def test_an_unfinished_post_mortem_blocks_the_next_promotion_but_not_its_fix(
 
 
 def test_a_finished_post_mortem_opens_the_way_and_is_not_changed_any_more(
-    better: Promotion, propose: Propose, workflow: Workflow, analyst: User, auditor: User
-) -> None:
+    better: Promotion, propose: Propose, workflow: Workflow, analyst: User, auditor: User,
+    owner: User,
+) -> None:  # fmt: skip
     services.roll_back(workflow, actor=analyst, reason="bad")
     post_mortem = PostMortem.objects.get()
     with pytest.raises(InvalidInputError, match="the cause, the impact, at least one action"):
-        services.finish_post_mortem(post_mortem.pk, actor=analyst)
+        services.submit_post_mortem(post_mortem.pk, actor=analyst)
     with pytest.raises(NotAllowedError):
         services.write_post_mortem(post_mortem.pk, actor=auditor, cause="x", impact="y")
     services.write_post_mortem(
         post_mortem.pk, actor=analyst, cause="The corpus lost 12 intents.", impact="40 cases"
     )
     services.add_action(post_mortem.pk, actor=analyst, text="Check the sync.")
-    services.finish_post_mortem(post_mortem.pk, actor=analyst)
+    services.submit_post_mortem(post_mortem.pk, actor=analyst)
+    services.finish_post_mortem(post_mortem.pk, actor=owner)
     with pytest.raises(StateConflictError):
         services.write_post_mortem(post_mortem.pk, actor=analyst, cause="other", impact="")
     assert propose(95).state == Promotion.State.AWAITING_OWNER
