@@ -15,11 +15,13 @@ from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.people.models import User
 from governance.people.permissions import has_role, register_rule, require
+from governance.releases import schemas
 from governance.releases.models import Component, Release, ReleaseComponent, Slot
 from governance.workflows.models import Workflow
 
 MANIFEST_VERSION = "countersign.release.v1"
-LARGEST_COMPONENT = 8 * 1024 * 1024  # bytes of canonical JSON
+# Bytes of canonical JSON: 100,000 documents with their hashes are 10 MB.
+LARGEST_COMPONENT = 32 * 1024 * 1024
 
 register_rule("release.register", has_role(User.Role.BUILDER), "Only a builder registers releases.")
 
@@ -113,7 +115,10 @@ def _contents(slots: Mapping[str, Any]) -> dict[str, str]:
         # The slot is part of what is hashed, so equal content in two slots stays two components.
         text = canonical({"slot": slot, "content": dict(content)})
         if len(text.encode()) > LARGEST_COMPONENT:
-            raise InvalidInputError(f"The slot {slot} holds more than 8 MB.")
+            raise InvalidInputError(
+                f"The slot {slot} holds more than {LARGEST_COMPONENT // 2**20} MB."
+            )
+        schemas.check(slot, content)
         contents[slot] = text
     if not contents:
         raise InvalidInputError("A release declares at least one slot.")

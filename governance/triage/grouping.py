@@ -111,7 +111,8 @@ def _ended(receipts: Sequence[Receipt]) -> dict[tuple[int, str], datetime]:
             .order_by("valid_to")
             .values_list("workflow_id", "release_id", "valid_to")
         ):
-            found[workflow_id, release] = end
+            if end is not None:
+                found[workflow_id, release] = end
     return found
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from governance.releases.diff import compare
+from governance.releases.wording import word_diff
 from tests.conftest import slots
 
 
@@ -46,13 +49,13 @@ def guardrails(**changes: Any) -> dict[str, Any]:
             "tools",
             {"tools": [{"name": "lookup_order", "permission": "read"},
                        {"name": "refund", "permission": "write", "money_limit": 50}]},
-            "The tool refund is granted with the right to write.", "high",
+            "The tool refund is granted with the right to write, up to 50.", "high",
         ),
         ("tools", {"tools": []}, "The tool lookup_order is taken away.", "low"),
         (
             "retrieval",
             {"corpus": "kb", "documents": [{"id": "d2", "sha256": "b" * 64}], "access": ["public"]},
-            "The corpus goes from 1 to 1 documents: 1 added, 1 removed.", "medium",
+            "The corpus goes from 1 to 1 documents: 1 added (d2), 1 removed (d1).", "medium",
         ),
         (
             "retrieval",
@@ -75,7 +78,7 @@ def test_a_change_reads_as_a_sentence_and_carries_its_risk(
     assert difference.sentences == [sentence]
     assert difference.risk == risk
     assert [entry.slot for entry in difference.changed] == [slot]
-    assert difference.changed[0].lines
+    assert difference.changed[0].lines or difference.changed[0].documents
 
 
 def test_equal_releases_have_no_difference() -> None:
@@ -117,3 +120,45 @@ def test_content_of_any_shape_never_breaks_the_comparison(slot: str) -> None:
     )
     for odd in oddities:
         assert not changed(**{slot: odd}).is_empty
+
+
+def test_documents_are_counted_and_the_first_are_named() -> None:
+    def corpus(*ids: str, sha256: str = "a" * 64) -> dict[str, Any]:
+        return {"documents": [{"id": name, "sha256": sha256} for name in ids]}
+
+    before = slots(retrieval=corpus("a", "b", "c"))
+    added = compare(before, slots(retrieval=corpus("a", "b", "c", "d", "e", "f", "g")))
+    assert added.sentences == ["The corpus goes from 3 to 7 documents: 4 added (d, e, f, …)."]
+    edited = compare(before, slots(retrieval=corpus("a", "b", "c", sha256="b" * 64)))
+    assert edited.sentences == ["The corpus goes from 3 to 3 documents: 3 changed (a, b, c)."]
+    assert edited.documents_changed == 3
+    assert edited.changed[0].documents is not None
+    assert edited.changed[0].documents.edited == ("a", "b", "c")
+
+
+def test_a_prompt_is_compared_word_by_word() -> None:
+    old = "You answer kindly. Never promise money. Sign as Kettlewick."
+    new = "You answer kindly. Never promise refunds or money. Sign as Kettlewick."
+    difference = changed(prompt_policy={"greeting": new})
+    assert difference.sentences == ["The wording of the prompt’s greeting changes."]
+    (text,) = compare(
+        slots(prompt_policy={"system": old}), slots(prompt_policy={"system": new})
+    ).changed[0].texts  # fmt: skip
+    assert text.name == "System"
+    assert ("+", "refunds or ") in text.pieces
+    assert not any(mark == "-" for mark, _ in text.pieces)
+
+
+@given(st.text("ab c\n", max_size=60), st.text("ab c\n", max_size=60))
+def test_pieces_put_together_are_the_texts(old: str, new: str) -> None:
+    pieces = word_diff(old, new)
+    assert "".join(text for mark, text in pieces if mark in " -") == old
+    assert "".join(text for mark, text in pieces if mark in " +") == new
+
+
+def test_a_long_text_is_compared_in_time_and_shown_around_its_changes() -> None:
+    long = " ".join(f"word{number}" for number in range(20_000))
+    pieces = word_diff(long, long.replace("word9000 ", "").replace("word15000", "other"))
+    assert ("-", "word9000 ") in pieces or any("word9000" in t for m, t in pieces if m == "-")
+    assert sum(len(text) for _, text in pieces) < 3 * len(long)
+    assert ("…", "…") in pieces

@@ -95,7 +95,7 @@ def test_the_owner_pins_the_last_known_good_by_hand_and_the_database_refuses_the
     make_release: Make, approve: Callable[..., Promotion], propose: Callable[..., Promotion],
 ) -> None:  # fmt: skip
     approve(propose(99), owner)
-    pin = {"reason": "It is the safest.", "authenticated_at": now()}
+    pin: dict[str, Any] = {"reason": "It is the safest.", "authenticated_at": now()}
     with pytest.raises(NotAllowedError):
         services.pin_known_good(workflow, live, actor=builder, **pin)
     with pytest.raises(InvalidInputError):
@@ -217,7 +217,8 @@ def test_a_recall_list_of_many_cases_is_one_statement(
         [
             "INSERT INTO governance_receipt (day, run_id, workflow_id, release_digest, resolved_by,"
             " standing, segment, case_id, started_at, currency, outcome, acceptance, refs,"
-            " measures, violations, observed, model_answered, error, trace_id, output_sha256, body_sha256,"
+            " measures, violations, observed, model_answered, error, trace_id, output_sha256,"
+            " body_sha256,"
             " received_at) SELECT current_date, 'm' || n, "
             f"{workflow.pk}, '{better.release_id}', 'receipt', 'authorised', '', 'case ' || n,"
             " now(), '', '', '', '{}', '{}', '{}', '{}', '', '', '', '', repeat('a', 64), now()"
