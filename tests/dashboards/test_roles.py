@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -37,112 +38,37 @@ from governance.rollouts.services import add_action, roll_back, write_post_morte
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
 from governance.workflows.services import create_workflow
-from tests.conftest import PASSWORD, TESTER
+from tests.conftest import TESTER
+from tests.dashboards import role_rows
+from tests.dashboards.role_rows import (
+    ADMIN,
+    ANALYST,
+    AUDITOR,
+    BUILDER,
+    EXECUTIVE,
+    NOBODY,
+    OTHER_OWNER,
+    OUTSIDER,
+    OWNER,
+    ROLES,
+    Cast,
+    Row,
+    World,
+)
 from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
 
-EXECUTIVE, OWNER, OTHER_OWNER = "executive", "KPI owner", "KPI owner of another workflow"
-ANALYST, BUILDER, AUDITOR, ADMIN = "analyst", "builder", "auditor", "admin"
-OUTSIDER, NOBODY = "account without a role", "not logged in"
-ROLES = (
-    EXECUTIVE, OWNER, OTHER_OWNER, ANALYST, BUILDER, AUDITOR, ADMIN, OUTSIDER, NOBODY,
-)  # fmt: skip
-
-READERS = {EXECUTIVE, OWNER, ANALYST, BUILDER, AUDITOR, ADMIN}  # of this workflow
-LOGGED_IN = READERS | {OTHER_OWNER, OUTSIDER}  # lists: each shows what the person may see
-EVERYBODY = LOGGED_IN | {NOBODY}
-NONE: set[str] = set()
-GOES_BACK = {EXECUTIVE, OWNER, ANALYST, BUILDER}
-DECIDES = {EXECUTIVE, OWNER}
-TRIAGES = {OWNER, ANALYST}
-
-
-@dataclass(frozen=True)
-class Row:
-    """Who gets through to one URL; `key` names its arguments in the world below."""
-
-    get: set[str]
-    post: set[str] = field(default_factory=set)
-    key: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-DECISION = {"review_round": 1, "reason": "The evidence convinces me."}
-TABLE: dict[str, Row] = {
-    # the session
-    "login": Row(EVERYBODY, EVERYBODY, data={"username": "head-of-support", "password": PASSWORD}),
-    "logout": Row(NONE, EVERYBODY),
-    "reauthenticate": Row(LOGGED_IN, LOGGED_IN, data={"password": PASSWORD}),
-    "theme": Row(NONE, EVERYBODY, data={"theme": "dark"}),
-    # reviews
-    "home": Row(LOGGED_IN),
-    "review-current": Row(LOGGED_IN, key="kind"),
-    "review": Row(LOGGED_IN, key="last week"),
-    "review-tick": Row(
-        NONE,
-        {EXECUTIVE, OWNER, OTHER_OWNER, ANALYST},
-        key="this week",
-        data={"key": "drift", "note": "Read it."},
-    ),
-    "review-sign-off": Row(NONE, {EXECUTIVE}, key="ticked week", data={"note": "Done."}),
-    "kpi-note": Row(NONE, {OWNER}, key="kpi", data={"period": "2026-W01", "text": "Holiday."}),
-    "explorer-data": Row(READERS, key="kpi"),
-    # workflows and releases
-    "workflows": Row(LOGGED_IN),
-    "workflow": Row(READERS, key="workflow"),
-    "workflow-roll-back": Row(
-        READERS, GOES_BACK, key="workflow", data={"reason": "worse", "seq": 4}
-    ),
-    "releases": Row(LOGGED_IN),
-    "release": Row(READERS, key="release"),
-    "release-compare": Row(READERS, key="two releases"),
-    "release-adopt": Row(NONE, {OWNER}, key="other release", data={"reason": "It runs."}),
-    # promotions
-    "promotions": Row(LOGGED_IN),
-    # The one of this world needs a second approver, so another KPI owner may be asked.
-    "promotion": Row(READERS | {OTHER_OWNER}, key="promotion"),
-    "promotion-propose": Row(NONE, {BUILDER}, key="new release", data={"rationale": "Better."}),
-    "promotion-approve": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
-    "promotion-reject": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
-    "promotion-withdraw": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Too early."}),
-    "promotion-ask-again": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Now."}),
-    "gate-report": Row(READERS | {OTHER_OWNER}, key="gate report"),
-    "gate-report-json": Row(READERS | {OTHER_OWNER}, key="gate report"),
-    # post-mortems
-    "post-mortems": Row(LOGGED_IN),
-    "post-mortem": Row(READERS, key="post-mortem"),
-    "post-mortem-write": Row(
-        NONE, GOES_BACK, key="post-mortem", data={"cause": "A cause.", "impact": "An impact."}
-    ),
-    "post-mortem-add-action": Row(NONE, GOES_BACK, key="post-mortem", data={"text": "Tune it"}),
-    "post-mortem-finish-action": Row(NONE, GOES_BACK, key="action"),
-    "post-mortem-finish": Row(NONE, GOES_BACK, key="post-mortem"),
-    # evals, exceptions, receipts
-    "evals": Row(LOGGED_IN),
-    "eval-run": Row(READERS, key="eval run"),
-    "exceptions": Row(LOGGED_IN),
-    "exception-take": Row(NONE, TRIAGES, key="exception"),
-    "exception-resolve": Row(NONE, TRIAGES, key="exception", data={"comment": "Fixed."}),
-    "exception-dismiss": Row(NONE, TRIAGES, key="exception", data={"comment": "A test."}),
-    "receipts": Row(LOGGED_IN),
-    "receipt": Row(READERS, key="receipt"),
-    # the installation
-    "audit": Row(LOGGED_IN),
-    "audit-verify": Row(NONE, LOGGED_IN),
-    "jobs": Row(LOGGED_IN),
-    "job-retry": Row(NONE, {ADMIN, BUILDER, ANALYST}, key="job"),
-    "tokens": Row({ADMIN}),
-    "token-create": Row(NONE, {ADMIN}, data={"name": "ci", "scopes": ["releases:read"]}),
-    "token-revoke": Row(NONE, {ADMIN}, key="token"),
-}
-
-World = dict[str, tuple[Any, ...]]
+AREAS = [
+    import_module(f"{role_rows.__name__}.{module.name}")
+    for module in iter_modules(role_rows.__path__)
+]
+TABLE: dict[str, Row] = {name: row for area in AREAS for name, row in area.ROWS.items()}
 
 
 @pytest.fixture
 def world(
     workflow: Workflow, live: Release, propose: Callable[..., Promotion],
     approve: Callable[..., Promotion], make_release: Callable[..., Release], owner: User,
-    person: Callable[..., User], cfo: User,
+    person: Callable[..., User], cfo: User, builder: User,
 ) -> World:  # fmt: skip
     """One of everything, in a state in which each act is possible for somebody."""
     approve(propose(70), owner)
@@ -183,7 +109,7 @@ def world(
     )  # fmt: skip
     token, _ = create_token("exporter", scopes=["receipts:write"], actor=TESTER)
     partitions.forget()
-    return {
+    found: World = {
         "": (),
         "kind": ("weekly",),
         "this week": ("weekly", this_week.key),
@@ -205,6 +131,11 @@ def world(
         "job": (job.pk,),
         "token": (token.pk,),
     }
+    cast = Cast(workflow, live, promotion, make_release, owner, cfo, builder)
+    for area in AREAS:
+        if hasattr(area, "extend"):
+            area.extend(found, cast)
+    return found
 
 
 @pytest.fixture
@@ -248,6 +179,7 @@ def test_every_url_has_its_row() -> None:
     assert isinstance(everything, URLResolver)
     assert everything.url_patterns == urlpatterns
     assert len(set(names)) == len(names)
+    assert sum(len(area.ROWS) for area in AREAS) == len(TABLE)  # no area overwrites another
     assert set(names) == set(TABLE)
 
 
