@@ -1,3 +1,5 @@
+# ruff: noqa: F811 - a fixture's name is also a parameter
+
 from __future__ import annotations
 
 import json
@@ -22,7 +24,7 @@ from governance.rollouts import services as rollouts
 from governance.rollouts.models import PostMortem, Promotion, Rollback
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
-from tests.rollouts.conftest import work
+from tests.rollouts.conftest import propose, work  # noqa: F401 - propose is a fixture
 
 Login = Callable[[User], Client]
 MOST_QUERIES = 25
@@ -273,10 +275,16 @@ def test_an_executive_reads_whom_a_decision_waits_for(
     page = page_of(login(cfo))
     assert "Waits for the KPI owner (Head of Support)." in page
     assert "approve/" not in page
-    Promotion.objects.update(risk=Promotion.Risk.HIGH)
+
+
+def test_where_the_risk_is_high_a_second_approver_is_asked_too(
+    cfo: User, owner: User, propose: Callable[..., Promotion], measured: None, login: Login
+) -> None:
+    promotion = propose(threshold=0.3)
+    assert promotion.risk == Promotion.Risk.HIGH
     assert "approve/" in page_of(login(cfo))
     rollouts.approve_promotion(
-        waiting.pk, actor=owner, review_round=1, reason="Better.", authenticated_at=now()
+        promotion.pk, actor=owner, review_round=1, reason="Better.", authenticated_at=now()
     )
     assert "You have decided. Waits for a second approver." in page_of(login(owner))
 
