@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,6 +16,7 @@ from openfeature.evaluation_context import EvaluationContext
 from governance.common.canonical import digest
 from governance.demo.support import WORKFLOW
 from governance.demo.support.router import ReleaseError, Router, build
+from governance.demo.support.tampering import Tampering, applied
 
 log = logging.getLogger("governance.demo.support")
 TIMEOUT = 3.0  # seconds
@@ -22,7 +24,11 @@ TIMEOUT = 3.0  # seconds
 
 @dataclass(frozen=True)
 class Running:
-    """A release that was verified and built. `cached`: the server could not be asked."""
+    """A release that was verified and built. `cached`: the server could not be asked.
+
+    `components` and `model` are what really runs, which is what receipts report: they differ from
+    the release where somebody changed a setting on this machine.
+    """
 
     release: str
     seq: int
@@ -33,12 +39,20 @@ class Running:
     model: str
     router: Router
     cached: bool = False
+    contents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 class ReleaseSource:
     """Knows the release that is live, and the last good one when nobody answers."""
 
-    def __init__(self, url: str, token: str, *, workflow: str = WORKFLOW) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        workflow: str = WORKFLOW,
+        tampering: Tampering | None = None,
+    ) -> None:
         self._url = url.rstrip("/") + "/"
         self._workflow = workflow
         self._session = requests.Session()
@@ -51,6 +65,8 @@ class ReleaseSource:
             )
         )
         self._client = api.get_client()
+        self._tampering = tampering or Tampering()
+        self._tried: tuple[str, Mapping[str, Mapping[str, Any]]] = ("", {})
         self._last: Running | None = None
         self._is_away = False
 
@@ -69,6 +85,7 @@ class ReleaseSource:
                 return self._from_memory(f"{value['release']} cannot be used: {error}")
             log.info("Now running %s", self._last.release)
         self._is_away = False
+        self._tamper()
         return replace(
             self._last,
             seq=int(value.get("seq", 0)),
@@ -82,7 +99,27 @@ class ReleaseSource:
         if not self._is_away:
             log.warning("%s Going on with the last good release, if there is one.", why)
         self._is_away = True
+        self._tamper()
         return None if self._last is None else replace(self._last, cached=True)
+
+    def _tamper(self) -> None:
+        """Run what somebody changed on this machine, if anybody did. The claim stays as it was."""
+        changes = self._tampering.changes()
+        if self._last is None or (self._last.release, changes) == self._tried:
+            return
+        self._tried = (self._last.release, changes)
+        runs = applied(self._last.contents, changes)
+        if _digests(runs) == self._last.components:
+            return
+        try:
+            router = build(runs)
+        except (ReleaseError, KeyError, TypeError, ValueError) as error:
+            log.warning("The changed settings cannot be run: %s", error)
+            return
+        log.info("Changed behind the release's back: %s", ", ".join(changes) or "nothing any more")
+        self._last = replace(
+            self._last, components=_digests(runs), model=str(runs["model"]["id"]), router=router
+        )
 
     def _fetch(self, value: dict[str, Any], reason: str) -> Running:
         answer = self._session.get(urljoin(self._url, str(value["content_url"])), timeout=TIMEOUT)
@@ -94,13 +131,16 @@ class ReleaseSource:
             stage=str(value.get("stage", "")),
             authority=str(value.get("authority", "")),
             reason=reason,
-            components={
-                slot: digest({"slot": slot, "content": content})
-                for slot, content in contents.items()
-            },
+            components=_digests(contents),
             model=str(contents["model"]["id"]),
             router=build(contents),
+            contents=contents,
         )
+
+
+def _digests(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the digest of each slot that runs, as Countersign computes it."""
+    return {slot: digest({"slot": slot, "content": content}) for slot, content in contents.items()}
 
 
 def verified(document: dict[str, Any], expected: str) -> dict[str, dict[str, Any]]:
