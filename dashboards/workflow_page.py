@@ -26,11 +26,13 @@ class Move:
 
     seq: int
     at: datetime
+    cause: str
     word: str
     deed: str
     tone: str
     to: Release
     before: Release | None
+    share: int | None  # of a pilot, in basis points
     who: str
     why: str
     promotion_id: int | None
@@ -58,19 +60,38 @@ def history(workflow: Workflow) -> list[Move]:
     """Every live change, newest first, in two queries."""
     rows = (
         LiveChange.objects.filter(workflow=workflow)
-        .select_related("to_release", "from_release", "promotion", "rollback__post_mortem")
+        .select_related(
+            "to_release", "from_release", "pilot_release", "promotion", "rollback__post_mortem"
+        )
         .prefetch_related("promotion__approvals")
     )
     return [_move(change) for change in rows]
 
 
+# Every cause of a change: its words before the release, the deed of who did it, the tone.
+CAUSES: dict[str, tuple[str, str, str]] = {
+    LiveChange.Cause.ADOPT: ("Adopted as found:", "Adopted", "accent"),
+    LiveChange.Cause.PROMOTION: ("Promoted", "Approved", "good"),
+    LiveChange.Cause.ROLLBACK: ("Rolled back to", "Rolled back", "bad"),
+    LiveChange.Cause.PILOT_OPENED: ("Pilot opened:", "Pilot opened", "accent"),
+    LiveChange.Cause.PILOT_WIDENED: ("Pilot widened:", "Pilot widened", "accent"),
+    LiveChange.Cause.PILOT_STOPPED: ("Pilot stopped; all cases on", "Pilot stopped", "watch"),
+    LiveChange.Cause.SWITCHED_OFF: ("Switched off; was", "Switched off", "bad"),
+    LiveChange.Cause.SWITCHED_ON: ("Switched on:", "Switched on", "good"),
+    LiveChange.Cause.DRILL: ("Rollback drill: to", "Drill started", "watch"),
+    LiveChange.Cause.DRILL_RETURNED: ("Back from the drill:", "Drill ended", "accent"),
+}
+GOT_IN = (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION)
+PILOTS = (LiveChange.Cause.PILOT_OPENED, LiveChange.Cause.PILOT_WIDENED)
+
+
 def _move(change: LiveChange) -> Move:
-    who, why, post_mortem_id = change.actor_label, "", None
+    who, why, post_mortem_id = change.actor_label, change.reason, None
     if change.cause == LiveChange.Cause.ROLLBACK:
         why = change.rollback.reason
         post_mortem = getattr(change.rollback, "post_mortem", None)
         post_mortem_id = post_mortem.pk if post_mortem else None
-    elif change.promotion is not None:
+    elif change.cause in GOT_IN and change.promotion is not None:
         said = [
             approval
             for approval in change.promotion.approvals.all()
@@ -79,29 +100,36 @@ def _move(change: LiveChange) -> Move:
         ]
         who = " and ".join(approval.approver_label for approval in said) or who
         why = "” and “".join(approval.reason for approval in said)
-    tone = {"rollback": "bad", "promotion": "good"}.get(change.cause, "accent")
-    word = {"rollback": "Rolled back to", "promotion": "Promoted", "adopt": "Adopted as found:"}
-    deed = {"rollback": "Rolled back", "promotion": "Approved", "adopt": "Adopted"}
+    word, deed, tone = CAUSES[change.cause]
+    is_pilot = change.cause in PILOTS and change.pilot_release is not None
     return Move(
-        change.seq, change.changed_at, word[change.cause], deed[change.cause], tone,
-        change.to_release,
-        change.from_release, who, why, change.promotion_id, post_mortem_id,
-    )  # fmt: skip
+        seq=change.seq,
+        at=change.changed_at,
+        cause=change.cause,
+        word=word,
+        deed=deed,
+        tone=tone,
+        to=change.pilot_release if is_pilot and change.pilot_release else change.to_release,
+        before=change.from_release if change.from_release_id != change.to_release_id else None,
+        share=change.pilot_share if is_pilot else None,
+        who=who,
+        why=why,
+        promotion_id=change.promotion_id,
+        post_mortem_id=post_mortem_id,
+    )
 
 
 def moved_by(changes: list[Move], live: LiveRelease | None) -> list[Move]:
-    """Who let what runs now run: its approval, and the rollback to it where there was one."""
+    """Who let what runs now run: the newest move, and how the stable release got in."""
     if live is None:
         return []
-    found = [move for move in changes if move.seq == live.seq]
-    if any(move.promotion_id is None for move in found):
-        earned = (
-            move
-            for move in changes
-            if move.promotion_id is not None and move.to.digest == live.release_id
-        )
-        found.extend(list(earned)[:1])
-    return found
+    newest = next((move for move in changes if move.seq == live.seq), None)
+    earned = next(
+        (move for move in changes if move.cause in GOT_IN and move.to.digest == live.release_id),
+        None,
+    )
+    found = [move for move in (newest, earned) if move is not None]
+    return found[:1] if newest is earned else found
 
 
 def kpi_lines(workflow: Workflow, changes: list[Move]) -> list[KpiLine]:

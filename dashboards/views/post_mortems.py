@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboards.forms import ActionForm, PostMortemForm, first_error
+from dashboards.forms import ActionForm, PostMortemForm, ReasonForm, first_error
 from dashboards.http import UserRequest, render_part
 from dashboards.timeline import entries
 from governance.common.errors import GovernanceError
@@ -29,8 +29,8 @@ PER_PAGE = 40
 def _visible(request: UserRequest) -> PostMortemQuerySet:
     rows = PostMortem.objects.visible_to(request.user)
     return rows.select_related(
-        "owner", "finished_by", "rollback__workflow__owner", "rollback__from_release",
-        "rollback__to_release",
+        "owner", "submitted_by", "finished_by", "rollback__workflow__owner",
+        "rollback__from_release", "rollback__to_release",
     )  # fmt: skip
 
 
@@ -69,6 +69,9 @@ def _page(
         "moment": moment,
         "today": moment.date(),
         "may_edit": can(request.user, "post_mortem.edit", found),
+        "may_review": found.submitted_at is not None
+        and found.submitted_by_id != request.user.pk
+        and can(request.user, "post_mortem.edit", found),
         "people": User.objects.filter(is_active=True)
         .exclude(role=User.Role.NONE)
         .order_by("job_title", "username"),
@@ -159,6 +162,36 @@ def finish_action(request: UserRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @login_required
+def submit(request: UserRequest, pk: int) -> HttpResponse:
+    """Hand it to a second person."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    return _act(
+        request,
+        found,
+        lambda: services.submit_post_mortem(pk, actor=request.user),
+        "Handed in. Somebody else reads it now and finishes it.",
+    )
+
+
+@require_POST
+@login_required
+def give_back(request: UserRequest, pk: int) -> HttpResponse:
+    """The reviewer says what is missing."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    reason = form.cleaned_data["reason"]
+    return _act(
+        request,
+        found,
+        lambda: services.return_post_mortem(pk, actor=request.user, reason=reason),
+        "Given back to its writers.",
+    )
+
+
+@require_POST
+@login_required
 def finish(request: UserRequest, pk: int) -> HttpResponse:
     """Close it: the next promotion is free again."""
     found = get_object_or_404(_visible(request), pk=pk)
@@ -176,5 +209,7 @@ urlpatterns: list[URLPattern] = [
     path("post-mortems/<int:pk>/write/", write, name="post-mortem-write"),
     path("post-mortems/<int:pk>/add-action/", add_action, name="post-mortem-add-action"),
     path("post-mortems/actions/<int:pk>/finish/", finish_action, name="post-mortem-finish-action"),
+    path("post-mortems/<int:pk>/submit/", submit, name="post-mortem-submit"),
+    path("post-mortems/<int:pk>/return/", give_back, name="post-mortem-return"),
     path("post-mortems/<int:pk>/finish/", finish, name="post-mortem-finish"),
 ]

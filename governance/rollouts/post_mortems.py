@@ -88,7 +88,7 @@ def _timeline(rollback: Rollback) -> list[dict[str, str]]:
 def _lock(post_mortem_id: int, actor: User) -> PostMortem:
     post_mortem = (
         PostMortem.objects.select_for_update(of=("self",))
-        .select_related("rollback__workflow__owner", "rollback__from_release")
+        .select_related("submitted_by", "rollback__workflow__owner", "rollback__from_release")
         .get(pk=post_mortem_id)
     )
     require(actor, "post_mortem.edit", post_mortem)
@@ -162,6 +162,8 @@ def submit_post_mortem(post_mortem_id: int, *, actor: User) -> PostMortem:
 @audit.atomic()
 def _submit(post_mortem_id: int, actor: User) -> PostMortem:
     post_mortem = _lock(post_mortem_id, actor)
+    if post_mortem.submitted_at is not None:
+        raise StateConflictError(f"{post_mortem.submitted_by} handed it in already.")
     missing = [
         name
         for name, present in (

@@ -43,13 +43,14 @@ def test_it_opens_with_the_timeline_of_what_happened(
     assert "Overdue" not in page
 
 
-def test_it_is_written_and_finished_without_a_script(
-    post_mortem: PostMortem, owner: User, login: Login
+def test_one_person_writes_it_and_another_finishes_it_without_a_script(
+    post_mortem: PostMortem, owner: User, builder: User, login: Login
 ) -> None:
     client, key = login(owner), (post_mortem.pk,)
-    finish = reverse("post-mortem-finish", args=key)
+    submit, finish = (reverse(f"post-mortem-{verb}", args=key) for verb in ("submit", "finish"))
+    show = reverse("post-mortem", args=key)
 
-    early = client.post(finish)
+    early = client.post(submit)
     assert early.status_code == 422
     assert "Still missing: the cause, the impact, at least one action." in early.content.decode()
 
@@ -57,12 +58,24 @@ def test_it_is_written_and_finished_without_a_script(
     assert client.post(reverse("post-mortem-write", args=key), typed).status_code == 302
     action = {"text": "Tune it", "owner": owner.pk, "due_on": "2026-12-01"}
     assert client.post(reverse("post-mortem-add-action", args=key), action).status_code == 302
-    assert client.post(finish).status_code == 302
+    assert client.post(finish).status_code == 409  # nobody has handed it in
+    assert client.post(submit).status_code == 302
+    assert client.post(submit).status_code == 409
+    assert finish not in client.get(show).content.decode()
+    assert client.post(finish).status_code == 403  # its writer does not review it
 
-    page = client.get(reverse("post-mortem", args=key)).content.decode()
-    assert "Finished by Head of Support" in page
+    reviewer = login(builder)
+    assert finish in reviewer.get(show).content.decode()
+    give_back = reverse("post-mortem-return", args=key)
+    assert reviewer.post(give_back, {"reason": ""}).status_code == 422
+    assert reviewer.post(give_back, {"reason": "Since when?"}).status_code == 302
+    assert client.post(submit).status_code == 302
+    assert reviewer.post(finish).status_code == 302
+
+    page = client.get(show).content.decode()
+    assert "Finished by Builder" in page
     assert "A threshold of the old model." in page
-    assert client.post(finish).status_code == 409
+    assert reviewer.post(finish).status_code == 409
     late = client.post(reverse("post-mortem-write", args=key), {"cause": "Other", "impact": ""})
     assert late.status_code == 409
     assert PostMortem.objects.get().cause == "A threshold of the old model."

@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from dashboards.workflow_page import CAUSES
 from governance.people.models import User
 from governance.releases.models import LiveRelease, Release
-from governance.rollouts.models import PostMortem, Promotion, Rollback
+from governance.rollouts.models import LiveChange, PostMortem, Promotion, Rollback
 from governance.rollouts.services import roll_back
 from governance.workflows.models import Workflow
 from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
@@ -141,3 +142,7 @@ def test_kpis_show_the_week_with_target_limit_and_status(
     assert "On track" in page
     assert "approves promotions" in page
     assert 'class="flag"' in page  # the releases of these weeks
+
+
+def test_every_cause_of_a_change_has_its_words() -> None:
+    assert set(CAUSES) == set(LiveChange.Cause)

@@ -61,15 +61,6 @@ ROWS: dict[str, Row] = {
     "promotion-ask-again": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Now."}),
     "gate-report": Row(READERS | {OTHER_OWNER}, key="gate report"),
     "gate-report-json": Row(READERS | {OTHER_OWNER}, key="gate report"),
-    # post-mortems
-    "post-mortems": Row(LOGGED_IN),
-    "post-mortem": Row(READERS, key="post-mortem"),
-    "post-mortem-write": Row(
-        NONE, GOES_BACK, key="post-mortem", data={"cause": "A cause.", "impact": "An impact."}
-    ),
-    "post-mortem-add-action": Row(NONE, GOES_BACK, key="post-mortem", data={"text": "Tune it"}),
-    "post-mortem-finish-action": Row(NONE, GOES_BACK, key="action"),
-    "post-mortem-finish": Row(NONE, GOES_BACK, key="post-mortem"),
     # evals, exceptions, receipts
     "evals": Row(LOGGED_IN),
     "eval-run": Row(READERS, key="eval run"),
