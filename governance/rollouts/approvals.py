@@ -16,7 +16,7 @@ from governance.people.permissions import require
 from governance.people.signatures import sign
 from governance.releases.models import Release
 from governance.releases.services import verify_bytes
-from governance.rollouts import freezes, pilots, rules
+from governance.rollouts import freezes, outcomes, pilots, rules
 from governance.rollouts.live import live_release, lock_promotion, lock_workflow, move
 from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.rollouts.rules import require_reason
@@ -245,6 +245,11 @@ def make_live(promotion: Promotion, actor: Actor | HasActor) -> LiveChange:
         "rollouts.watch", f"promotion {promotion.pk} live", {"promotion": promotion.pk},
         run_at=moment + WATCH_AFTER,
     )  # fmt: skip
+    if promotion.expected_kpi_id is not None:
+        enqueue(
+            "rollouts.outcome", f"promotion {promotion.pk}", {"promotion": promotion.pk},
+            run_at=outcomes.due_at(moment),
+        )  # fmt: skip
     return change
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from governance import audit
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
@@ -42,17 +42,21 @@ register_rule(
 
 def blocking(promotion: Promotion, at: datetime) -> FreezeWindow | None:
     """The freeze that holds this promotion back at that moment, unless it is excepted by name."""
-    return (
-        FreezeWindow.objects.filter(
-            Q(workflow=None) | Q(workflow=promotion.workflow_id),
-            starts_at__lte=at,
-            ends_at__gt=at,
-            cancelled_at=None,
-        )
-        .exclude(exceptions__promotion=promotion)
-        .order_by("-ends_at")
-        .first()
+    return holding(promotion, at).order_by("-ends_at").first()
+
+
+def holding(
+    promotion: Promotion, since: datetime, until: datetime | None = None
+) -> QuerySet[FreezeWindow]:
+    """Every freeze that holds this promotion back at `since`, or begins before `until`."""
+    found = FreezeWindow.objects.filter(
+        Q(workflow=None) | Q(workflow=promotion.workflow_id),
+        starts_at__lte=until or since,
+        ends_at__gt=since,
+        cancelled_at=None,
     )
+    # While a promotion is only being looked at it is not stored, and nobody excepted it.
+    return found.exclude(exceptions__promotion=promotion) if promotion.pk else found
 
 
 def refuse_frozen(promotion: Promotion) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Exists, F, Q
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
 
 from governance.evals.models import GatePolicy, GateReport
 from governance.kpis.models import Kpi
@@ -16,15 +17,24 @@ from governance.workflows.models import Workflow
 
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def visible_to(self, user: User) -> PromotionQuerySet:
-        """Own workflows, and what any KPI owner may be asked to approve as the second person."""
+        """Own workflows, those one stands in for, and what a KPI owner may second."""
         if user.reads_everything:
             return self
         if not user.is_active:
             return self.none()
         needs_two = Q(risk=Promotion.Risk.HIGH) | Q(fixes__isnull=False)
         answers_for_a_kpi = Exists(Workflow.objects.filter(owner=user))
+        moment = Now()
+        stands_in_for = (
+            Delegation.objects.filter(delegate=user, starts_at__lte=moment, ends_at__gt=moment)
+            .exclude(revoked_at__lte=moment)
+            .values("owner")
+        )
+        leads = Kpi.objects.filter(workflow=OuterRef("workflow"), is_lead=True)
         return self.filter(
             Q(workflow__owner=user)
+            | Q(workflow__owner__in=stands_in_for)
+            | Exists(leads.filter(Q(owner=user) | Q(owner__in=stands_in_for)))
             | Q(needs_two, answers_for_a_kpi, state=Promotion.State.AWAITING_OWNER)
         )
 

@@ -127,13 +127,14 @@ def contributors(promotion: Promotion) -> set[int]:
     authors = Component.objects.filter(releases=release).exclude(digest__in=base_slots)
     found = {promotion.requested_by_id, release.registered_by_id}
     found.update(authors.values_list("author_id", flat=True))
-    since = _base_live_since(promotion)
+    since = base_live_since(promotion)
     if since is not None:
         found.update(evals.editors_since(promotion.workflow, since))
     return {key for key in found if key is not None}
 
 
-def _base_live_since(promotion: Promotion) -> datetime | None:
+def base_live_since(promotion: Promotion) -> datetime | None:
+    """When the base went live: what was edited since then judges the candidate."""
     if promotion.base is None:
         return None
     return (

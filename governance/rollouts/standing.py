@@ -164,7 +164,7 @@ def uses_in_a_week(standing: StandingApproval, but: Promotion | None = None) -> 
     used = LiveChange.objects.filter(
         promotion__standing=standing, changed_at__gt=now() - timedelta(days=7)
     )
-    if but is not None:
+    if but is not None and but.pk is not None:  # while it is only being looked at, it has none
         used = used.exclude(promotion=but)
     return used.values("promotion_id").distinct().count()
 

@@ -10,7 +10,15 @@ from governance.evals.models import EvalRun
 from governance.jobs.kinds import job_kind
 from governance.jobs.services import Claim, enqueue
 from governance.releases.models import LiveRelease
-from governance.rollouts import drills, guard, known_good, post_mortems, preflight, services
+from governance.rollouts import (
+    drills,
+    guard,
+    known_good,
+    outcomes,
+    post_mortems,
+    preflight,
+    services,
+)
 from governance.rollouts.emergency import unratified
 from governance.rollouts.models import Promotion
 from governance.rollouts.pilots import GUARD_EVERY
@@ -68,6 +76,12 @@ def watch_live(claim: Claim) -> None:
     promotion_id = int(claim.payload["promotion"])
     if guard.watch(promotion_id):
         _look_again("rollouts.watch", promotion_id, WATCH_EVERY)
+
+
+@job_kind("rollouts.outcome")
+def measure_outcome(claim: Claim) -> None:
+    """Compare what a change did to its KPI with what was expected of it."""
+    outcomes.measure_outcome(int(claim.payload["promotion"]))
 
 
 @job_kind("rollouts.recall")
