@@ -1,5 +1,6 @@
 """The index of every model: Django finds them here, people find them by their package."""
 
+from governance.audit.checkpoint_models import Checkpoint, CheckpointDelivery
 from governance.audit.models import AuditEvent
 from governance.evals.models import Case, EvalRun, GatePolicy, GateReport, Score, SuiteVersion
 from governance.jobs.models import Job, Schedule
@@ -44,6 +45,8 @@ __all__ = (
     "AuditEvent",
     "Case",
     "ChecklistItem",
+    "Checkpoint",
+    "CheckpointDelivery",
     "Component",
     "Convergence",
     "Delegation",

@@ -246,6 +246,13 @@ LKG_DAYS = env_int("LKG_DAYS", 3, 0, 365)
 # Model ids that their providers have switched off: the pre-flight check says so.
 RETIRED_MODELS = env_list("RETIRED_MODELS")
 
+# The key that signs checkpoints of the audit, where they go, and how often one is made.
+AUDIT_KEY_FILE = os.environ.get("AUDIT_KEY_FILE", "")
+AUDIT_SINK_DIR = os.environ.get("AUDIT_SINK_DIR", "")
+AUDIT_SINK_EMAIL = env_list("AUDIT_SINK_EMAIL")
+AUDIT_CHECKPOINT_EVENTS = env_int("AUDIT_CHECKPOINT_EVENTS", 1_000, 1, 1_000_000)
+AUDIT_CHECKPOINT_MINUTES = env_int("AUDIT_CHECKPOINT_MINUTES", 15, 1, 1_440)
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

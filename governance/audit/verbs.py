@@ -93,6 +93,8 @@ VERBS: dict[str, str] = {
     # jobs
     "job.retried": "asked again for the job",
     "schedule.created": "scheduled",
+    # audit
+    "audit.key_introduced": "took into use, to sign checkpoints, the key",
     # demo
     "demo.seeded": "seeded the demo",
 }
