@@ -11,6 +11,11 @@ VERBS: dict[str, str] = {
     "user.role_changed": "changed the role of",
     "user.logged_in": "logged in",
     "user.reauthenticated": "confirmed their password",
+    "user.emergency_right_changed": "changed the right to emergency changes of",
+    "delegation.given": "let somebody else decide:",
+    "delegation.revoked": "ended the delegation",
+    "absence.noted": "noted the absence",
+    "absence.cancelled": "took back the absence",
     "token.created": "created the token",
     "token.revoked": "revoked the token",
     # workflows and KPIs

@@ -12,7 +12,9 @@ class KpiQuerySet(models.QuerySet["Kpi"]):
     def visible_to(self, user: User) -> KpiQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
+        )
 
 
 class Kpi(models.Model):

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 
 from governance.audit.models import Actor
 
@@ -40,6 +41,11 @@ class User(AbstractUser):
     def reads_everything(self) -> bool:
         """Every installation role reads everything; owners read their own workflows."""
         return self.is_active and self.role not in (self.Role.NONE, self.Role.MEMBER)
+
+    def decides_for(self) -> models.QuerySet[User]:
+        """This person, and the owners who let them decide in a window that is open now."""
+        held = Delegation.objects.in_force(Now()).filter(delegate=self)
+        return User.objects.filter(models.Q(pk=self.pk) | models.Q(pk__in=held.values("owner")))
 
     def owned_workflow_slugs(self) -> list[str]:
         """The workflows whose KPIs this person answers for."""
@@ -82,7 +88,7 @@ class Signature(models.Model):
 
 
 class DelegationQuerySet(models.QuerySet["Delegation"]):
-    def in_force(self, at: datetime) -> DelegationQuerySet:
+    def in_force(self, at: datetime | Now) -> DelegationQuerySet:
         """Neither revoked nor outside their window at that moment."""
         return self.filter(starts_at__lte=at, ends_at__gt=at).exclude(revoked_at__lte=at)
 
@@ -124,6 +130,17 @@ class Delegation(models.Model):
         return f"{self.delegate} for {self.owner}"
 
 
+class AbsenceQuerySet(models.QuerySet["Absence"]):
+    def visible_to(self, user: User) -> AbsenceQuerySet:
+        if user.reads_everything:
+            return self
+        return self.filter(person=user) if user.is_active else self.none()
+
+    def to_come(self, at: datetime) -> AbsenceQuerySet:
+        """Neither cancelled nor over at that moment."""
+        return self.filter(cancelled_at=None, ends_at__gt=at)
+
+
 class Absence(models.Model):
     """A time in which a KPI owner does not decide. Without a delegation it is a gap."""
 
@@ -133,6 +150,8 @@ class Absence(models.Model):
     note = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()
     cancelled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = AbsenceQuerySet.as_manager()
 
     class Meta:
         ordering = ("starts_at",)

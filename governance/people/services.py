@@ -8,10 +8,11 @@ from datetime import datetime
 
 from governance import audit
 from governance.audit import Actor
-from governance.common.errors import InvalidInputError, StateConflictError
+from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
 from governance.people.models import ApiToken, User
 from governance.people.permissions import require
+from governance.people.signatures import require_fresh_login, require_reason
 
 TOKEN_PREFIX = "cs_"  # noqa: S105 - not a secret: it tells a scanner whose secret this is
 
@@ -27,6 +28,41 @@ def create_user(
         user.set_password(password)
         user.save()
         audit.record("user.created", user, actor=actor, role=role, job_title=job_title)
+    return user
+
+
+@audit.atomic()
+def set_emergency_right(
+    user_id: int,
+    *,
+    actor: Actor | User,
+    allowed: bool,
+    reason: str,
+    authenticated_at: datetime | None = None,
+    authenticated_by: str = "password",
+) -> User:
+    """Give or take the right to make an emergency change. Nobody gives it to themselves.
+
+    Giving asks a person for a fresh password; taking away does not.
+    """
+    if isinstance(actor, User):
+        require(actor, "people.manage")
+        if allowed:
+            require_fresh_login(authenticated_at)
+            if actor.pk == user_id:
+                raise NotAllowedError("Another administrator gives you this right.")
+    reason = require_reason(reason)
+    user = User.objects.select_for_update().get(pk=user_id)
+    if user.emergency_changes == allowed:
+        raise StateConflictError("It is set like that already.")
+    if allowed and (not user.is_active or user.role == User.Role.NONE):
+        raise InvalidInputError(f"{user} has no role here, so no right to emergency changes.")
+    user.emergency_changes = allowed
+    user.save(update_fields=["emergency_changes"])
+    audit.record(
+        "user.emergency_right_changed", user, actor=actor, reason=reason, allowed=allowed,
+        authenticated_by=authenticated_by if allowed else "",
+    )  # fmt: skip
     return user
 
 

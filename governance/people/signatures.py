@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
+
 from governance.common.canonical import canonical, digest_text
+from governance.common.errors import InvalidInputError, NotAllowedError
 from governance.common.time import now
 from governance.people.models import Signature, User
 
 VERSION = "countersign.signature.v1"
+
+
+def require_reason(text: str) -> str:
+    """Every decision carries its reason."""
+    reason = text.strip()
+    if not reason:
+        raise InvalidInputError("Give a reason: it stays in the record.")
+    return reason[:4000]
+
+
+def require_fresh_login(authenticated_at: datetime | None) -> None:
+    """A sensitive act needs a password typed within the last minutes, by the database's clock."""
+    limit = timedelta(seconds=settings.REAUTHENTICATION_SECONDS)
+    if authenticated_at is None or now() - authenticated_at > limit:
+        raise NotAllowedError("Confirm your password first: the last time is over 5 minutes ago.")
 
 
 def sign(

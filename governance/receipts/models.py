@@ -21,7 +21,9 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
     def visible_to(self, user: User) -> ReceiptQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
+        )
 
 
 class Receipt(models.Model):

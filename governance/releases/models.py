@@ -46,7 +46,9 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
     def visible_to(self, user: User) -> ReleaseQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
+        )
 
 
 class Release(models.Model):

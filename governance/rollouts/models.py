@@ -6,7 +6,6 @@ from datetime import datetime
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Now
 
 from governance.evals.models import GatePolicy, GateReport
 from governance.kpis.models import Kpi
@@ -17,25 +16,24 @@ from governance.workflows.models import Workflow
 
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def visible_to(self, user: User) -> PromotionQuerySet:
-        """Own workflows, those one stands in for, and what a KPI owner may second."""
+        """Own workflows, those one stands in for, and what a KPI owner may second or ratify."""
         if user.reads_everything:
             return self
         if not user.is_active:
             return self.none()
         needs_two = Q(risk=Promotion.Risk.HIGH) | Q(fixes__isnull=False)
         answers_for_a_kpi = Exists(Workflow.objects.filter(owner=user))
-        moment = Now()
-        stands_in_for = (
-            Delegation.objects.filter(delegate=user, starts_at__lte=moment, ends_at__gt=moment)
-            .exclude(revoked_at__lte=moment)
-            .values("owner")
-        )
         leads = Kpi.objects.filter(workflow=OuterRef("workflow"), is_lead=True)
         return self.filter(
-            Q(workflow__owner=user)
-            | Q(workflow__owner__in=stands_in_for)
-            | Exists(leads.filter(Q(owner=user) | Q(owner__in=stands_in_for)))
+            Q(workflow__owner__in=user.decides_for())
+            | Exists(leads.filter(owner__in=user.decides_for()))
             | Q(needs_two, answers_for_a_kpi, state=Promotion.State.AWAITING_OWNER)
+            | Q(
+                answers_for_a_kpi,
+                road=Promotion.Road.EMERGENCY,
+                state=Promotion.State.LIVE,
+                ratified_at=None,
+            )
         )
 
     def open(self) -> PromotionQuerySet:
@@ -334,7 +332,11 @@ class PostMortemQuerySet(models.QuerySet["PostMortem"]):
     def visible_to(self, user: User) -> PostMortemQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(rollback__workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(rollback__workflow__owner__in=user.decides_for())
+            if user.is_active
+            else self.none()
+        )
 
     def unfinished(self) -> PostMortemQuerySet:
         return self.filter(finished_at=None)

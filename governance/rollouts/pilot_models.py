@@ -13,7 +13,11 @@ class PilotQuerySet(models.QuerySet["Pilot"]):
     def visible_to(self, user: User) -> PilotQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(promotion__workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(promotion__workflow__owner__in=user.decides_for())
+            if user.is_active
+            else self.none()
+        )
 
     def open(self) -> PilotQuerySet:
         return self.filter(state__in=(Pilot.State.RUNNING, Pilot.State.PAUSED))

@@ -81,7 +81,9 @@ class DrillQuerySet(models.QuerySet["Drill"]):
     def visible_to(self, user: User) -> DrillQuerySet:
         if user.reads_everything:
             return self
-        return self.filter(workflow__owner=user) if user.is_active else self.none()
+        return (
+            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
+        )
 
 
 class Drill(models.Model):

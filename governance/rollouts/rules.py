@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
-
-from governance.common.errors import InvalidInputError, NotAllowedError
 from governance.common.time import now
 from governance.evals import services as evals
 from governance.kpis.models import Kpi
 from governance.people.models import Delegation, User
 from governance.people.permissions import has_role, register_rule
+from governance.people.signatures import require_fresh_login as require_fresh_login
+from governance.people.signatures import require_reason as require_reason
 from governance.releases.models import Component, LiveRelease, ReleaseApproval
 from governance.rollouts.models import Approval, PostMortem, Promotion
 from governance.workflows.models import Workflow
@@ -99,21 +98,6 @@ register_rule(
 register_rule(
     "post_mortem.edit", _may_edit_post_mortem, "You may read this post-mortem, but not write it."
 )
-
-
-def require_reason(text: str) -> str:
-    """Every decision carries its reason."""
-    reason = text.strip()
-    if not reason:
-        raise InvalidInputError("Give a reason: it stays in the record.")
-    return reason[:4000]
-
-
-def require_fresh_login(authenticated_at: datetime | None) -> None:
-    """A sensitive act needs a password typed within the last minutes, by the database's clock."""
-    limit = timedelta(seconds=settings.REAUTHENTICATION_SECONDS)
-    if authenticated_at is None or now() - authenticated_at > limit:
-        raise NotAllowedError("Confirm your password first: the last time is over 5 minutes ago.")
 
 
 def contributors(promotion: Promotion) -> set[int]:

@@ -12,10 +12,10 @@ SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
 
 class WorkflowQuerySet(models.QuerySet["Workflow"]):
     def visible_to(self, user: User) -> WorkflowQuerySet:
-        """Everything for installation roles, own workflows for KPI owners, else nothing."""
+        """Everything for installation roles; own workflows for owners and who decides for them."""
         if user.reads_everything:
             return self
-        return self.filter(owner=user) if user.is_active else self.none()
+        return self.filter(owner__in=user.decides_for()) if user.is_active else self.none()
 
 
 class Workflow(models.Model):
