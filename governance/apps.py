@@ -10,6 +10,7 @@ from django.apps import AppConfig
 REGISTERING = (
     "governance.celery",
     "governance.checks",
+    "governance.jobs.checkpoints",
     "governance.people.services",
     "governance.workflows.services",
     "governance.releases.services",

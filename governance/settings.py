@@ -246,6 +246,15 @@ LKG_DAYS = env_int("LKG_DAYS", 3, 0, 365)
 # Model ids that their providers have switched off: the pre-flight check says so.
 RETIRED_MODELS = env_list("RETIRED_MODELS")
 
+# Mail goes out only where a part of the product was told an address.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "localhost")
+EMAIL_PORT = env_int("EMAIL_PORT", 25, 1, 65_535)
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = env_bool("EMAIL_USE_TLS")
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", "countersign@localhost")
+
 # The key that signs checkpoints of the audit, where they go, and how often one is made.
 AUDIT_KEY_FILE = os.environ.get("AUDIT_KEY_FILE", "")
 AUDIT_SINK_DIR = os.environ.get("AUDIT_SINK_DIR", "")

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from governance import audit
 from governance.common.errors import StateConflictError
 from governance.common.time import now, true_now
-from governance.jobs.kinds import kind
+from governance.jobs.kinds import kind, recurring
 from governance.jobs.models import Job, Schedule
 from governance.people.models import User
 from governance.people.permissions import has_role, register_rule, require
@@ -272,4 +273,26 @@ def tick() -> list[Job]:
                     due_within=timedelta(minutes=schedule.due_within_minutes),
                 )
             )
+    return made
+
+
+def tick_recurring() -> list[Job]:
+    """Make the job of each kind that comes again by itself, unless its last one is still open.
+
+    Only the last finished one of a kind stays: a row a minute for ever says nothing more.
+    """
+    made = []
+    moment = true_now()
+    for name, every in recurring():
+        slot = str(int(moment.timestamp() // every.total_seconds()))
+        jobs = Job.objects.filter(kind=name)
+        is_open = Q(state__in=(Job.State.WAITING, Job.State.RUNNING))
+        if jobs.filter(Q(slot=slot) | is_open).exists():
+            continue
+        with transaction.atomic():
+            job = enqueue(name, slot, due_within=5 * every)
+        finished = jobs.filter(state__in=(Job.State.DONE, Job.State.FAILED), pk__lt=job.pk)
+        kept = finished.order_by("-pk").values("pk")[:1]
+        finished.exclude(pk__in=kept).delete()
+        made.append(job)
     return made

@@ -21,5 +21,6 @@ def sweep() -> None:
 
 @shared_task(name="jobs.tick", ignore_result=True)
 def tick() -> None:
-    """Make the jobs of schedule slots that have come due."""
+    """Make the jobs of schedule slots that have come due, and those that come by themselves."""
     services.tick()
+    services.tick_recurring()

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core import mail
+from django.core.management import CommandError, call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.db.models import F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from governance import audit
-from governance.audit import Actor, keys, merkle
+from governance.audit import Actor, keys, merkle, sinks
+from governance.audit.alarms import alarms
+from governance.audit.checkpoint_models import CheckpointDelivery
 from governance.audit.checkpoints import (
     covering,
     inclusion_proof,
@@ -25,14 +32,17 @@ from governance.audit.checkpoints import (
     uncovered,
 )
 from governance.audit.models import AuditEvent
+from governance.common.time import true_now
+from governance.jobs import services
+from governance.jobs.models import Job
 
 SYSTEM = Actor.system("tests")
 
 
 @pytest.fixture(autouse=True)
-def _own_key_and_folder(tmp_path: Path, settings: object) -> None:
-    settings.AUDIT_KEY_FILE = str(tmp_path / "key.pem")  # type: ignore[attr-defined]
-    settings.AUDIT_SINK_DIR = str(tmp_path / "sink")  # type: ignore[attr-defined]
+def _own_key_and_folder(tmp_path: Path, settings: Any) -> None:
+    settings.AUDIT_KEY_FILE = str(tmp_path / "key.pem")
+    settings.AUDIT_SINK_DIR = str(tmp_path / "sink")
     keys.create_key(keys.key_file())
 
 
@@ -176,8 +186,8 @@ def test_the_database_refuses_to_change_a_checkpoint_or_to_take_one_that_does_no
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_checkpoint_is_due_after_enough_events_or_enough_time(settings: object) -> None:
-    settings.AUDIT_CHECKPOINT_EVENTS = 4  # type: ignore[attr-defined]
+def test_a_checkpoint_is_due_after_enough_events_or_enough_time(settings: Any) -> None:
+    settings.AUDIT_CHECKPOINT_EVENTS = 4
     write(2)
     assert make_if_due() is None
     assert uncovered()[0] == 2
@@ -185,3 +195,117 @@ def test_a_checkpoint_is_due_after_enough_events_or_enough_time(settings: object
     made = make_if_due()
     assert made is not None
     assert uncovered()[:2] == (0, None)
+
+
+def deliveries(state: str) -> int:
+    return CheckpointDelivery.objects.filter(state=state).count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_checkpoint_becomes_one_file_that_is_never_overwritten(settings: Any) -> None:
+    write(2)
+    made = make()
+    assert made is not None
+    assert sinks.deliver_due() == 1
+    path = sinks.folder() / "checkpoint-00000001.json"
+    stored = json.loads(path.read_text())
+    assert stored["checkpoint"] == made.text
+    assert keys.is_signed(
+        keys.load_public(stored["public_key"]), stored["checkpoint"], stored["signature"]
+    )
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert sinks.deliver_due() == 0
+    delivery = made.deliveries.get()
+    assert (delivery.state, delivery.where) == ("delivered", str(path))
+    assert alarms() == []
+
+    write(1)
+    (sinks.folder() / "checkpoint-00000002.json").write_text("{}")
+    make()
+    assert sinks.deliver_due() == 0
+    assert [alarm.kind for alarm in alarms()] == ["contradicted"]
+    assert (sinks.folder() / "checkpoint-00000002.json").read_text() == "{}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_place_that_fails_is_an_alarm_and_is_tried_again_without_blocking_the_other(
+    settings: Any, tmp_path: Path
+) -> None:
+    settings.AUDIT_SINK_EMAIL = ["audit@example.com"]
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    settings.AUDIT_SINK_DIR = str(blocked)
+    for _ in range(2):
+        write(1)
+        make()
+    assert sinks.deliver_due() == 2  # both by e-mail
+    assert (deliveries("delivered"), deliveries("waiting")) == (2, 2)
+    (alarm,) = alarms()
+    assert alarm.kind == "undelivered"
+    assert "2 checkpoints wait for delivery to the folder" in alarm.sentence
+
+    settings.AUDIT_SINK_DIR = str(tmp_path / "mended")
+    assert sinks.deliver_due(true_now() + timedelta(minutes=2)) == 2
+    assert deliveries("delivered") == 4
+    assert alarms() == []
+    assert [message.to for message in mail.outbox] == [["audit@example.com"]] * 2
+    name, content, _ = mail.outbox[0].attachments[0]
+    assert name == "checkpoint-00000001.json"
+    assert isinstance(content, str)
+    assert content == (tmp_path / "mended" / name).read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_key_nothing_is_signed_and_it_shows_as_an_alarm(settings: Any) -> None:
+    write(1)
+    Path(settings.AUDIT_KEY_FILE).unlink()
+    with pytest.raises(keys.KeyProblemError, match="audit_key --create"):
+        make()
+    assert newest() is None
+    settings.AUDIT_CHECKPOINT_MINUTES = 0
+    assert [alarm.kind for alarm in alarms()] == ["late"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_job_comes_every_minute_and_one_row_of_the_past_is_kept(settings: Any) -> None:
+    settings.AUDIT_CHECKPOINT_EVENTS = 1
+    jobs = Job.objects.filter(kind="audit.checkpoint")
+    write(1)
+    services.tick_recurring()
+    services.tick_recurring()
+    assert services.run(jobs.get().pk)
+    made = newest()
+    assert made is not None
+    assert made.deliveries.get().state == "delivered"
+    for _ in range(3):
+        jobs.filter(state="done").update(slot=F("pk"))  # as if its minute were over
+        services.tick_recurring()
+        assert services.run(jobs.get(state="waiting").pk)
+    assert jobs.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_commands_make_keys_and_checkpoints(
+    settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CommandError, match="already"):
+        call_command("audit_key", "--create")
+    call_command("audit_key")
+    before = capsys.readouterr().out
+    assert keys.key_id(keys.load_public(before)) in keys.trusted_keys()
+    assert keys.key_file().stat().st_mode & 0o777 == 0o600
+    write(1)
+    call_command("audit_checkpoint")
+    assert "Checkpoint 1: events 1 to 2" in capsys.readouterr().out
+    call_command("audit_checkpoint")
+    assert "Nothing new since event 2" in capsys.readouterr().out
+
+    call_command("audit_key", "--rotate")
+    after = capsys.readouterr().out
+    assert after != before
+    assert len(keys.trusted_keys()) == 2
+    call_command("audit_checkpoint")
+    introduced = AuditEvent.objects.filter(verb="audit.key_introduced").order_by("seq")
+    assert [event.object_digest for event in introduced] == [
+        keys.key_id(keys.load_public(pem)) for pem in (before, after)
+    ]
