@@ -82,7 +82,8 @@ lint:
 	unset DATABASE_URL REDIS_URL; export DATA_DIR=/nonexistent SECRET_KEY=lint; \
 	echo 'ruff check'; "$$python" -m ruff check --quiet .; \
 	echo 'ruff format'; "$$python" -m ruff format --check --quiet .; \
-	echo 'mypy'; "$$python" -m mypy --no-error-summary governance dashboards bench tests; \
+	echo 'mypy'; "$$python" -m mypy --no-error-summary governance dashboards bench tests \
+		clients/python/src; \
 	echo 'import contracts'; \
 	"$$python" -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())' \
 		> "$$venv/imports.txt" || { cat "$$venv/imports.txt"; exit 1; }; \

@@ -40,13 +40,16 @@ SELECT token.id,
        token.last_used_at IS NULL OR token.last_used_at < now() - make_interval(secs => %(every)s),
        served.slug, served.authority, served.release_id, served.seq, served.stage,
        served.decided_at, served.pilot_release_id, served.pilot_share, served.pilot_salt,
-       served.pilot_authority, served.switched_off, served.pinned
+       served.pilot_authority, served.switched_off, served.pinned, served.has_pins
 FROM governance_apitoken token
 LEFT JOIN (
     SELECT workflow.slug, workflow.authority,
            live.release_id, live.seq, live.stage, live.decided_at, live.pilot_release_id,
            live.pilot_share, live.pilot_salt, live.pilot_authority, live.switched_off,
-           pin.release_id AS pinned
+           pin.release_id AS pinned,
+           EXISTS (
+               SELECT FROM governance_pin other WHERE other.workflow_id = live.workflow_id
+           ) AS has_pins
     FROM governance_liverelease live
     JOIN governance_workflow workflow ON workflow.id = live.workflow_id
     LEFT JOIN governance_pin pin
@@ -74,6 +77,7 @@ class Live:
     pilot_authority: str
     switched_off: bool
     pinned: str | None
+    has_pins: bool
 
     def as_flag(self, case: str) -> dict[str, Any]:
         """The answer for one flag. Variant and value survive into traces, metadata does not."""
@@ -86,12 +90,22 @@ class Live:
             "algo": ALGORITHM if self.pilot_release else "all",
             "decided_at": self.decided_at.astimezone(UTC).isoformat(),
         }
-        if self.pilot_release and not self.switched_off:
-            # With these a client keeps a case on its release while we are away.
-            metadata["stable_release"] = self.release
-            metadata["pilot_release"] = self.pilot_release
-            metadata["pilot_share"] = self.pilot_share
-            metadata["pilot_salt"] = self.pilot_salt
+        if not self.switched_off:
+            # With these a client answers for other cases, and keeps each case on its release while
+            # we are away. Which cases are pinned only we know: it asks for each where some are.
+            metadata |= {
+                "stable_release": self.release,
+                "stable_stage": self.stage,
+                "stable_authority": self.authority,
+                "has_pins": self.has_pins,
+            }
+            if self.pilot_release:
+                metadata |= {
+                    "pilot_release": self.pilot_release,
+                    "pilot_share": self.pilot_share,
+                    "pilot_salt": self.pilot_salt,
+                    "pilot_authority": self._as(True)[1],
+                }
         return {
             "key": self.workflow,
             "value": {

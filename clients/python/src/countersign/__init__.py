@@ -1,0 +1,35 @@
+"""Countersign for Python applications: which release runs this case, and the receipt of the run.
+
+Standard library only. `Client` keeps the last good answer in memory and on disk, so an application
+goes on with the release that was approved while Countersign is away.
+"""
+
+from countersign.answers import Answer
+from countersign.client import Client
+from countersign.contents import Release
+from countersign.errors import (
+    BadAnswerError,
+    ContentError,
+    CountersignError,
+    NoAnswerError,
+    StaleAnswerError,
+    SwitchedOffError,
+    UnreachableError,
+)
+from countersign.receipts import Counts, Receipts
+
+__all__ = (
+    "Answer",
+    "BadAnswerError",
+    "Client",
+    "ContentError",
+    "CountersignError",
+    "Counts",
+    "NoAnswerError",
+    "Receipts",
+    "Release",
+    "StaleAnswerError",
+    "SwitchedOffError",
+    "UnreachableError",
+)
+__version__ = "0.1.0"
