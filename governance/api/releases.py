@@ -6,6 +6,7 @@ without session or cookies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -14,7 +15,9 @@ from ninja import Field, NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 from ninja.security.base import AuthBase
+from pydantic import ValidationError as PydanticError
 
+from governance.api.bodies import read_body
 from governance.api.middleware import problem
 from governance.api.tokens import UnauthenticatedError, require_token
 from governance.common.canonical import is_digest, parse_json
@@ -28,6 +31,7 @@ from governance.workflows.models import Workflow
 
 PREFIX = "/api/v1/"
 FOREVER = "private, max-age=31536000, immutable"  # a digest never names other bytes
+LARGEST_RELEASE = 32 * 1024 * 1024  # bytes: 100,000 documents with their hashes are 10 MB
 TEXT = r"^[^\x00]*$"  # PostgreSQL's text cannot hold NUL
 
 
@@ -103,11 +107,18 @@ def read_release(request: HttpRequest, digest: str) -> HttpResponse:
     "workflows/{workflow}/releases",
     auth=Token(ApiToken.Scope.RELEASES_WRITE),
     summary="Register a release",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": NewRelease.model_json_schema()}},
+        }
+    },
 )
-def register_release(request: HttpRequest, workflow: str, body: NewRelease) -> HttpResponse:
+def register_release(request: HttpRequest, workflow: str) -> HttpResponse:
     """201 when it is new, 200 when the same content is registered already."""
     token = token_of(request)
     target = _workflow_of(token, ApiToken.Scope.RELEASES_WRITE, workflow)
+    body = _new_release(request)
     release, created = releases.register_release(target, body.slots, title=body.title, actor=token)
     answer = {
         "digest": release.digest,
@@ -164,6 +175,22 @@ def token_of(request: HttpRequest) -> ApiToken:
     return cast(ApiToken, request.auth)  # type: ignore[attr-defined]
 
 
+def _new_release(request: HttpRequest) -> NewRelease:
+    """Read the body here and not through ninja, which stops at what a page may send.
+
+    Raises:
+        BodyError: it is larger than `LARGEST_RELEASE`, or broken.
+        InvalidInputError: it is no JSON object with a title and slots.
+    """
+    body = parse_json(read_body(request, LARGEST_RELEASE))
+    if not isinstance(body, dict):
+        raise InvalidInputError("The body must be a JSON object.")
+    try:
+        return NewRelease.model_validate(body)
+    except PydanticError as error:
+        raise InvalidInputError(_faults(error.errors())) from error
+
+
 def _workflow_of(token: ApiToken, scope: ApiToken.Scope, slug: str) -> Workflow:
     """Return the workflow, when the token is for it.
 
@@ -214,11 +241,15 @@ def unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 @api.exception_handler(ValidationError)
 def invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return problem(_faults(error.errors), 422)
+
+
+def _faults(errors: Iterable[Any]) -> str:
     parts = []
-    for fault in error.errors:
+    for fault in errors:
         field = ".".join(str(step) for step in fault["loc"] if step != "body")
         parts.append(f"{field}: {fault['msg']}" if field else fault["msg"])
-    return problem("; ".join(parts)[:1000] or "The request is not valid.", 422)
+    return "; ".join(parts)[:1000] or "The request is not valid."
 
 
 @api.exception_handler(Exception)

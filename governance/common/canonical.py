@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
+from collections import Counter
 from typing import Any
 
 import rfc8785
 
 from governance.common.errors import InvalidInputError
+from governance.common.json_faults import LARGEST_SAFE_INTEGER, Twice, fault
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-LARGEST_SAFE_INTEGER = 2**53 - 1
 DEEPEST = 32  # levels; whoever shows what is stored must be able to walk it
 
 
@@ -71,19 +73,23 @@ def canonical(value: Any) -> str:
             more than `DEEPEST` levels.
     """
     if _is_too_deep(value):
-        raise InvalidInputError(f"The JSON is nested deeper than {DEEPEST} levels.")
+        raise InvalidInputError(fault(value, DEEPEST))
     if _is_plain(value):
         # Seven times faster than rfc8785, which matters for a corpus of 100,000 documents.
         try:
             text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             text.encode()
         except UnicodeError as error:
-            raise InvalidInputError(f"This cannot be written as canonical JSON: {error}") from error
+            raise InvalidInputError(_why(value, error)) from error
         return text
     try:
         return rfc8785.dumps(value).decode()
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
-        raise InvalidInputError(f"This cannot be written as canonical JSON: {error}") from error
+        raise InvalidInputError(_why(value, error)) from error
+
+
+def _why(value: Any, error: Exception) -> str:
+    return fault(value, DEEPEST) or f"This cannot be written as canonical JSON: {error}"
 
 
 def digest_text(text: str) -> str:
@@ -100,28 +106,36 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and DIGEST.match(text) is not None
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise InvalidInputError(f"The key {key[:80]!r} stands twice in one object.")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise InvalidInputError(f"{name} is not JSON.")
-
-
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON from outside: no duplicate keys, no NaN, no endless nesting.
 
     Raises:
-        InvalidInputError: with a sentence that says what is wrong.
+        InvalidInputError: with a sentence that says what is wrong and where.
     """
+    wrong: list[str] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        held = dict(found)
+        if len(held) == len(found):
+            return held
+        twice, _ = Counter(key for key, _ in found).most_common(1)[0]
+        wrong.append(twice)
+        return Twice(held, twice)
+
+    def constant(name: str) -> float:
+        wrong.append(name)
+        return float(name.replace("Infinity", "inf"))
+
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
     except RecursionError as error:
-        raise InvalidInputError("The JSON is nested too deeply.") from error
+        raise InvalidInputError(f"The JSON is nested deeper than {DEEPEST} levels.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(
+            f"This is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
     except (ValueError, UnicodeError) as error:
         raise InvalidInputError(f"This is not valid JSON: {error}") from error
+    if wrong:
+        raise InvalidInputError(fault(value, sys.maxsize) or "This is not valid JSON.")
+    return value

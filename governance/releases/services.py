@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Max
@@ -26,6 +27,34 @@ LARGEST_COMPONENT = 32 * 1024 * 1024
 register_rule("release.register", has_role(User.Role.BUILDER), "Only a builder registers releases.")
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A release as it would be stored: its digest, and each declared slot's canonical text."""
+
+    digest: str
+    manifest_text: str
+    texts: Mapping[str, str]
+    digests: Mapping[str, str]
+
+
+def prepare(workflow: Workflow, slots: Mapping[str, Any]) -> Prepared:
+    """Check the content of a release and name it, without storing anything.
+
+    Raises:
+        InvalidInputError: an unknown slot, no slot at all, or content that a slot may not hold.
+    """
+    texts = _contents(slots)
+    digests = {slot: digest_text(text) for slot, text in texts.items()}
+    manifest_text = canonical(
+        {
+            "v": MANIFEST_VERSION,
+            "workflow": workflow.slug,
+            "slots": {slot: digests.get(slot) for slot in Slot.values},
+        }
+    )
+    return Prepared(digest_text(manifest_text), manifest_text, texts, digests)
+
+
 def register_release(
     workflow: Workflow, slots: Mapping[str, Any], *, title: str, actor: Actor | HasActor
 ) -> tuple[Release, bool]:
@@ -43,57 +72,48 @@ def register_release(
     person = actor if isinstance(actor, User) else None
     if person is not None:
         require(person, "release.register", workflow)
-    contents = _contents(slots)
-    digests = {slot: digest_text(text) for slot, text in contents.items()}
-    manifest_text = canonical(
-        {
-            "v": MANIFEST_VERSION,
-            "workflow": workflow.slug,
-            "slots": {slot: digests.get(slot) for slot in Slot.values},
-        }
-    )
-    release_digest = digest_text(manifest_text)
+    prepared = prepare(workflow, slots)
     label = actor.label if isinstance(actor, Actor) else actor.as_actor().label
     with audit.atomic():
         Workflow.objects.select_for_update().get(pk=workflow.pk)
-        existing = Release.objects.filter(pk=release_digest).first()
+        existing = Release.objects.filter(pk=prepared.digest).first()
         if existing is not None:
             return existing, False
         moment = now()
         Component.objects.bulk_create(
             [
                 Component(
-                    digest=digests[slot],
+                    digest=prepared.digests[slot],
                     slot=slot,
                     content_text=text,
                     author=person,
                     author_label=label,
                     created_at=moment,
                 )
-                for slot, text in contents.items()
+                for slot, text in prepared.texts.items()
             ],
             ignore_conflicts=True,
         )
         last = Release.objects.filter(workflow=workflow).aggregate(last=Max("number"))["last"]
         release = Release.objects.create(
-            digest=release_digest,
+            digest=prepared.digest,
             workflow=workflow,
             number=(last or 0) + 1,
             title=title.strip()[:200] or f"Release {(last or 0) + 1}",
-            manifest_text=manifest_text,
+            manifest_text=prepared.manifest_text,
             registered_by=person,
             registered_by_label=label,
             registered_at=moment,
         )
         ReleaseComponent.objects.bulk_create(
             [
-                ReleaseComponent(release=release, component_id=digests[slot], slot=slot)
-                for slot in contents
+                ReleaseComponent(release=release, component_id=digest, slot=slot)
+                for slot, digest in prepared.digests.items()
             ]
         )
         audit.record(
             "release.registered", release, actor=actor, workflow=workflow.slug,
-            digest=release_digest, title=release.title, slots=digests,
+            digest=prepared.digest, title=release.title, slots=dict(prepared.digests),
         )  # fmt: skip
     return release, True
 
@@ -113,7 +133,12 @@ def _contents(slots: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(content, Mapping) or not content:
             raise InvalidInputError(f"The slot {slot} must hold a JSON object with content.")
         # The slot is part of what is hashed, so equal content in two slots stays two components.
-        text = canonical({"slot": slot, "content": dict(content)})
+        try:
+            text = canonical({"slot": slot, "content": dict(content)})
+        except InvalidInputError as error:
+            # In what the sender wrote, the content stands under the slot's own name.
+            sentence = str(error).replace(" at content", f" at {slot}", 1)
+            raise InvalidInputError(sentence) from error
         if len(text.encode()) > LARGEST_COMPONENT:
             raise InvalidInputError(
                 f"The slot {slot} holds more than {LARGEST_COMPONENT // 2**20} MB."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from governance.api.releases import LARGEST_RELEASE
 from governance.audit.models import AuditEvent
 from governance.common.canonical import digest
 from governance.people.models import User
@@ -125,9 +127,57 @@ def test_a_bad_manifest_is_refused_with_a_sentence_and_nothing_is_stored(
     workflow: Workflow, machine: Callable[..., Client], body: str
 ) -> None:
     response = send(machine("releases:write"), REGISTER, body)
-    assert response.status_code in (400, 422), response.content
+    assert response.status_code in (400, 411, 422), response.content
     assert response.json()["error"]
     assert not Release.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ('{"slots": {"model": {"id": "a", "id": "b"}}}', "twice in the object at slots.model"),
+        ('{"slots": {"model": {"parameters": {"temperature": NaN}}}}',
+         "NaN is no JSON number at slots.model.parameters.temperature"),
+        ('{"slots": {"routing": {"rules": [{}, {"share": 1e999}]}}}',
+         "Infinity is no JSON number at routing.rules[1].share"),
+        ('{"slots": {"model": {"seed": 9007199254740993}}}', "write it as text at model.seed"),
+        ('{"slots": {"model": {"id": "\\ud800"}}}', "half of a character at model.id"),
+        ('{"slots": {"tools": {"tools": [{"name": "a"}, {"permission": "read"}]}}}',
+         "tools.tools[1].name is missing"),
+        ('{"slots": {"guardrails": {"confidence_threshold": "0.4"}}}',
+         "guardrails.confidence_threshold must be a number from 0 to 1"),
+        ('{"slots":\n {"model": }}', "at line 2, column 12"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_where_in_the_manifest_it_is_wrong(
+    workflow: Workflow, machine: Callable[..., Client], body: str, where: str
+) -> None:
+    response = send(machine("releases:write"), REGISTER, body)
+    assert response.status_code == 422
+    assert where in response.json()["error"]
+
+
+def test_a_corpus_of_100_000_documents_is_registered_in_one_request(
+    workflow: Workflow, machine: Callable[..., Client]
+) -> None:
+    documents = [{"id": f"kb/{n:06}", "sha256": f"{n:064x}"} for n in range(100_000)]
+    body = {"slots": {"retrieval": {"source": "kb", "documents": documents, "count": 100_000}}}
+    text = json.dumps(body)
+    assert len(text) > 8 * 2**20
+    client = machine("releases:write")
+    began = time.monotonic()
+    first, again = send(client, REGISTER, text), send(client, REGISTER, text)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert time.monotonic() - began < 30
+    assert Release.objects.get().digest == first.json()["digest"]
+
+
+def test_a_body_beyond_the_limit_is_refused(
+    workflow: Workflow, machine: Callable[..., Client]
+) -> None:
+    response = send(machine("releases:write"), REGISTER, " " * (LARGEST_RELEASE + 1))
+    assert response.status_code == 413
+    assert "32 MB" in response.json()["error"]
 
 
 def test_each_call_needs_its_own_scope(
