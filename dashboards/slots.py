@@ -13,6 +13,17 @@ LONGEST_LINE = 400  # characters of one value before the page points to the full
 MOST_NAMED = 8  # items of a list that are named; the others are counted
 
 
+SLOT_HOLDS: Mapping[str, str] = {
+    "prompt_policy": "prompt and policy texts, rubrics",
+    "model": "provider, model id, parameters",
+    "tools": "each tool with its right and money limit",
+    "retrieval": "documents with their hashes, who may read them",
+    "guardrails": "validators, thresholds, what goes to a person",
+    "routing": "which path for which input, fallbacks",
+    "feedback": "what human corrections change, and how",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SlotView:
     """One of the seven slots on a page. `facts` is empty where the slot is not declared."""

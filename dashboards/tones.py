@@ -96,10 +96,28 @@ STATE: dict[str, Chip] = {
     "unattributed": Chip("Unattributed", "bad", "triangle-alert"),
     "unauthorised": Chip("Unauthorised", "bad", "triangle-alert"),
     "not_declared": Chip("Not declared", "watch", "diamond"),
+    "not_in_schema": Chip("Not in the schema", "watch", "diamond"),
     "not_gated": Chip("Not gated", "watch", "diamond"),
 }
 
+# What happened to a document of a corpus, by the glyph first.
+DOCUMENT: dict[str, Chip] = {
+    "added": Chip("Added", "good", "plus"),
+    "removed": Chip("Removed", "bad", "minus"),
+    "edited": Chip("Edited", "watch", "pencil"),
+}
+
+# What the runs of a live release show of a slot, against what it declares.
+OBSERVED: dict[str, Chip] = {
+    "matches": Chip("Matches", "good", "circle-check"),
+    "differs": Chip("Differs", "bad", "triangle-alert"),
+    "not_observed": Chip("Not observed", "none", "circle-dashed"),
+    "not_comparable": Chip("Not comparable", "none", "circle-dashed"),
+}
+
 _KINDS = {
+    "document": DOCUMENT,
+    "observed": OBSERVED,
     "kpi": KPI_STATUS,
     "verdict": VERDICT,
     "severity": SEVERITY,

@@ -14,6 +14,7 @@ VIEWS = (
     "reviews",
     "workflows",
     "releases",
+    "registering",
     "promotions",
     "post_mortems",
     "evals",

@@ -8,27 +8,33 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Min, Sum
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from dashboards.comparing import csv_lines, search
 from dashboards.forms import ProposeForm, ReasonForm, first_error
 from dashboards.http import UserRequest
 from dashboards.reauthentication import authenticated_at, kept_fields, reauthenticated
+from dashboards.registering import as_file
 from dashboards.slots import SlotView, facts, readable
+from dashboards.windows import words
 from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
 from governance.evals.models import EvalRun
 from governance.people.permissions import can
 from governance.receipts.models import RollUp
-from governance.releases.diff import SLOT_NAMES, compare
+from governance.releases.comparing import compare_releases
+from governance.releases.diff import SLOT_NAMES
 from governance.releases.models import (
     LiveRelease,
     Release,
     ReleaseApproval,
     ReleaseComponent,
     ReleaseQuerySet,
+    Slot,
 )
 from governance.rollouts import services
 from governance.rollouts.models import PostMortem, Promotion
@@ -143,18 +149,55 @@ def _slots(found: Release) -> list[SlotView]:
     return views
 
 
+def _pair(request: UserRequest, a: str, b: str) -> tuple[Release, Release]:
+    return get_object_or_404(_visible(request), pk=a), get_object_or_404(_visible(request), pk=b)
+
+
 @require_GET
 @login_required
 def release_compare(request: UserRequest, a: str, b: str) -> HttpResponse:
     """What changes from release `a` to release `b`: words first, then the text."""
-    before = get_object_or_404(_visible(request), pk=a)
-    after = get_object_or_404(_visible(request), pk=b)
-    context = {
-        "before": before,
-        "after": after,
-        "diff": compare(before.contents(), after.contents()),
-    }
+    before, after = _pair(request, a, b)
+    diff = compare_releases(before, after)
+    corpus = next((slot.documents for slot in diff.slots if slot.documents), None)
+    documents = corpus and search(
+        corpus,
+        find=words(request.GET, "find"),
+        kind=request.GET.get("kind", ""),
+        action=request.path,
+        csv_url=reverse("release-compare-documents", args=(a, b)),
+    )
+    context = {"before": before, "after": after, "diff": diff, "documents": documents}
     return render(request, "dashboards/releases/compare.html", context)
+
+
+@require_GET
+@login_required
+def release_compare_documents(request: UserRequest, a: str, b: str) -> HttpResponseBase:
+    """Every document that differs between two corpora, as CSV."""
+    before, after = _pair(request, a, b)
+    contents = [found.components.filter(slot=Slot.RETRIEVAL).first() for found in (before, after)]
+    old, new = (component.content if component else None for component in contents)
+    name = f"{before.workflow.slug}-{before.name}-{after.name}-documents.csv"
+    return StreamingHttpResponse(
+        csv_lines(old, new), content_type="text/csv; charset=utf-8", headers=_download(name)
+    )
+
+
+@require_GET
+@login_required
+def release_file(request: UserRequest, digest: str) -> HttpResponse:
+    """The release as the file that registers it: to change, and to send again."""
+    found = get_object_or_404(_visible(request), pk=digest)
+    name = f"{found.workflow.slug}-{found.name}.json"
+    return HttpResponse(as_file(found), content_type="application/json", headers=_download(name))
+
+
+def _download(name: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+    }
 
 
 @require_POST
@@ -210,6 +253,12 @@ urlpatterns: list[URLPattern] = [
     path("releases/", releases, name="releases"),
     path("releases/<digest:digest>/", release, name="release"),
     path("releases/<digest:a>/compare/<digest:b>/", release_compare, name="release-compare"),
+    path(
+        "releases/<digest:a>/compare/<digest:b>/documents.csv",
+        release_compare_documents,
+        name="release-compare-documents",
+    ),
+    path("releases/<digest:digest>/release.json", release_file, name="release-file"),
     path("releases/<digest:digest>/propose/", propose, name="promotion-propose"),
     path("releases/<digest:digest>/adopt/", adopt, name="release-adopt"),
 ]

@@ -19,22 +19,27 @@ from governance.releases.values import (
     HIGH,
     LOW,
     MEDIUM,
+    MISSING,
     PERMISSIONS,
     Change,
+    changed,
+    gained_and_lost,
     generic,
     same,
     show,
+    words,
 )
-from governance.releases.wording import TextDiff, text_diffs
+from governance.releases.wording import TextDiff, is_wording, text_diffs
 
 __all__ = (
     "HIGH", "LOW", "MEDIUM", "PERMISSIONS", "SLOT_NAMES", "Change", "DocumentDiff", "ReleaseDiff",
-    "SlotDiff", "compare", "documents_changed", "show",
+    "SlotDiff", "ValueDiff", "compare", "documents_changed", "show",
 )  # fmt: skip
 
 Content = Mapping[str, Any]
 RANK = {LOW: 0, MEDIUM: 1, HIGH: 2}
 MOST_LINES = 600  # of the text of one slot, on a page
+MOST_VALUES = 200  # settings of one slot, on a page
 MOST_COMPARED = 4_000  # lines of one slot that are compared at all
 
 SLOT_NAMES = {
@@ -49,11 +54,20 @@ SLOT_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
+class ValueDiff:
+    """One setting before and after, as a person would write it; "" where it is not there."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlotDiff:
     """What differs in one slot.
 
     `lines` is the text diff: (mark, text), mark in ' ', '-', '+'; `texts` the same word by word for
-    texts; `documents` the corpus, where it differs.
+    texts; `values` every other setting; `documents` the corpus, where it differs.
     """
 
     slot: str
@@ -64,6 +78,7 @@ class SlotDiff:
     declared_after: bool
     texts: tuple[TextDiff, ...] = ()
     documents: DocumentDiff | None = None
+    values: tuple[ValueDiff, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -83,12 +98,22 @@ class ReleaseDiff:
         return tuple(slot for slot in self.slots if slot.differs)
 
     @property
+    def unchanged(self) -> tuple[SlotDiff, ...]:
+        return tuple(slot for slot in self.slots if not slot.differs)
+
+    @property
     def is_empty(self) -> bool:
         return not self.changed
 
     @property
     def sentences(self) -> list[str]:
         return [change.sentence for slot in self.changed for change in slot.changes]
+
+    @property
+    def ranked(self) -> list[tuple[str, Change]]:
+        """Every change with the name of its slot, the riskiest first."""
+        found = [(slot.name, change) for slot in self.changed for change in slot.changes]
+        return sorted(found, key=lambda entry: -RANK[entry[1].risk])
 
     @property
     def documents_changed(self) -> int:
@@ -159,6 +184,9 @@ def _slot(slot: str, before: Content | None, after: Content | None) -> SlotDiff:
         if changes
         else (),
         corpus,
+        _values(_without_documents(before or {}), _without_documents(after or {}))
+        if changes
+        else (),
     )
 
 
@@ -189,6 +217,30 @@ def _text_diff(before: Content | None, after: Content | None) -> tuple[tuple[str
         (line[0] if line[0] in "+-" else " ", line if line.startswith("@@") else line[1:])
         for line in marked[:MOST_LINES]
     )
+
+
+def _values(before: Content, after: Content) -> tuple[ValueDiff, ...]:
+    """Every setting that differs and is no text: thresholds, permissions, lists."""
+    found = []
+    for path, was, becomes in changed(before, after):
+        if is_wording(was, becomes):
+            continue
+        name = " › ".join(words(part) for part in path)
+        shown_before, shown_after = _shown(was, becomes)
+        found.append(ValueDiff(name[:1].upper() + name[1:], shown_before, shown_after))
+        if len(found) >= MOST_VALUES:
+            break
+    return tuple(found)
+
+
+def _shown(was: Any, becomes: Any) -> tuple[str, str]:
+    if isinstance(was, list) and isinstance(becomes, list):
+        gained, lost = gained_and_lost(was, becomes)
+        return (
+            f"{len(was):,} in all" + (f", among them {show(lost)}" if lost else ""),
+            f"{len(becomes):,} in all" + (f", new: {show(gained)}" if gained else ""),
+        )
+    return "" if was is MISSING else show(was), "" if becomes is MISSING else show(becomes)
 
 
 def _without_documents(content: Content) -> Content:

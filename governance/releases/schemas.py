@@ -205,22 +205,29 @@ def stricter(slot: str, name: str) -> str:
     return next((field.stricter for field in SCHEMAS[slot] if field.name == name), "")
 
 
+def rows(slot: str) -> list[tuple[str, str, str]]:
+    """Return (name, what it holds, what it means) of everything that a slot may say."""
+    found = []
+    for field in SCHEMAS[slot]:
+        found.append(_row(field, field.name))
+        found.extend(_row(inner, f"{field.name}[].{inner.name}") for inner in field.each)
+    return found
+
+
 def markdown() -> str:
     """Return the tables of docs/slots.md."""
     lines: list[str] = []
-    for slot, fields in SCHEMAS.items():
+    for slot in SCHEMAS:
         lines += [f"## `{slot}`", "", "| name | holds | meaning |", "|---|---|---|"]
-        for field in fields:
-            lines.append(_row(field, field.name))
-            lines.extend(_row(inner, f"{field.name}[].{inner.name}") for inner in field.each)
+        lines += [f"| `{name}` | {holds} | {meaning} |" for name, holds, meaning in rows(slot)]
         lines.append("")
     return "\n".join(lines)
 
 
-def _row(field: Field, name: str) -> str:
+def _row(field: Field, name: str) -> tuple[str, str, str]:
     way = {HIGHER: ". More is stricter", LOWER: ". Less is stricter", "": ""}[field.stricter]
     needed = ", required" if field.required else ""
-    return f"| `{name}` | {TYPES[field.type]}{needed} | {field.meaning}{way} |"
+    return name, f"{TYPES[field.type]}{needed}", f"{field.meaning}{way}"
 
 
 def _check_fields(path: str, fields: tuple[Field, ...], content: Mapping[str, Any]) -> None:

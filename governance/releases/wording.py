@@ -27,14 +27,20 @@ def text_diffs(before: object, after: object) -> tuple[TextDiff, ...]:
     """Return every text that differs, word by word."""
     found = []
     for path, was, becomes in changed(before, after):
-        old = was if isinstance(was, str) else ""
-        new = becomes if isinstance(becomes, str) else ""
-        if max(len(old), len(new)) >= SHORTEST and " " in old + new:
+        if is_wording(was, becomes):
+            old = was if isinstance(was, str) else ""
+            new = becomes if isinstance(becomes, str) else ""
             name = " › ".join(words(part) for part in path)
             found.append(TextDiff(name[:1].upper() + name[1:], word_diff(old, new)))
             if len(found) >= MOST_TEXTS:
                 break
     return tuple(found)
+
+
+def is_wording(was: object, becomes: object) -> bool:
+    """Whether a change is one of a text, which is read word by word."""
+    texts = [side for side in (was, becomes) if isinstance(side, str)]
+    return any(" " in text for text in texts) and max(map(len, texts)) >= SHORTEST
 
 
 def word_diff(old: str, new: str) -> tuple[tuple[str, str], ...]:
