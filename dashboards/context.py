@@ -44,7 +44,7 @@ PLACES = (
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
     ("evals", "Evals", "shield-check", ("eval",), False),
     ("receipts", "Run receipts", "receipt-text", ("receipt",), False),
-    ("audit", "Audit log", "scroll-text", ("audit",), False),
+    ("audit", "Audit log", "scroll-text", ("audit", "signature"), False),
     ("jobs", "Jobs", "list-checks", ("job",), False),
 )
 FOR_ADMINS = (("tokens", "Tokens", "key-round", ("token",), False),)

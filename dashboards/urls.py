@@ -21,6 +21,8 @@ VIEWS = (
     "exceptions",
     "receipts",
     "audit",
+    "population",
+    "signatures",
     "jobs",
     "tokens",
 )

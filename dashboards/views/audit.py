@@ -1,54 +1,31 @@
-"""The audit log: who did what, and whether the chain still holds."""
+"""The audit log: who did what, whether the chain still holds, and one event by itself."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import Any
+from datetime import UTC
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
-from django.http import HttpResponse
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboards.hostile import reveal_json
+from dashboards.audit_rows import FILTERS, csv_lines, filtered, parsed_body, row_of
+from dashboards.auditing import last_quarter, this_quarter
 from dashboards.http import UserRequest, render_part
-from dashboards.windows import day, ends, starts, whole_number, words
-from governance.audit.models import AuditEvent, AuditQuerySet
+from dashboards.windows import day, whole_number, words
+from governance.audit.models import AuditEvent
 from governance.audit.verbs import VERBS
 from governance.audit.verification import Verification, verify_newest
+from governance.audit.verification import verify as verify_events
 from governance.common.time import true_now
 from governance.workflows.models import Workflow
 
 PER_PAGE = 50
 CHECKED_ON_LOAD = 300  # events: a few milliseconds
 CHECKED_ON_REQUEST = 100_000  # events: a few seconds
+MOST_IN_A_FILE = 100_000  # events
 TEMPLATE = "dashboards/audit/list.html"
-
-# Where an object's own page is, by the type that the event names.
-PAGES = {
-    "release": ("release", "object_digest"),
-    "promotion": ("promotion", "object_id"),
-    "postmortem": ("post-mortem", "object_id"),
-    "evalrun": ("eval-run", "object_id"),
-    "workflow": ("workflow", "workflow"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One event as the page shows it."""
-
-    event: AuditEvent
-    url: str
-    body: str
-
-    @property
-    def named(self) -> bool:
-        """Whether the object says more than the actor: who logs in is named once."""
-        event = self.event
-        return (event.object_type, event.object_id) != (event.actor_type, event.actor_id)
 
 
 @require_GET
@@ -69,7 +46,7 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
     rows, older = _window(request)
     asked = request.GET
     context: dict[str, object] = {
-        "rows": [Row(event, _url(event), _body(event)) for event in rows],
+        "rows": [row_of(event) for event in rows],
         "older": older,
         "is_first": not asked.get("before"),
         "chain": chain,
@@ -82,15 +59,16 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
         "slug": asked.get("workflow", ""),
         "since": day(asked, "from"),
         "until": day(asked, "to"),
-        "filtered": any(asked.get(name) for name in ("actor", "object", "verb", "workflow"))
-        or any(asked.get(name) for name in ("from", "to")),
+        "filtered": any(asked.get(name) for name in FILTERS),
+        "most_in_a_file": MOST_IN_A_FILE,
+        "quarters": (this_quarter(), last_quarter()),
     }
     return render_part(request, TEMPLATE, part or "list", context)
 
 
 def _window(request: UserRequest) -> tuple[list[AuditEvent], int | None]:
     """The events to show, and the seq to go on from when there are older ones."""
-    rows = _filtered(request)
+    rows = filtered(request.user, request.GET)
     before = whole_number(request.GET, "before")
     if before is not None:
         rows = rows.filter(seq__lt=before)
@@ -99,49 +77,45 @@ def _window(request: UserRequest) -> tuple[list[AuditEvent], int | None]:
     return shown, shown[-1].seq if len(found) > PER_PAGE else None
 
 
-def _filtered(request: UserRequest) -> AuditQuerySet:
-    asked = request.GET
-    rows = AuditEvent.objects.visible_to(request.user)
-    if actor := words(asked, "actor"):
-        rows = rows.filter(Q(actor_label__icontains=actor) | Q(actor_id=actor))
-    if thing := words(asked, "object"):
-        rows = rows.filter(
-            Q(object_label__icontains=thing)
-            | Q(object_id=thing)
-            | Q(object_digest=thing)
-            | Q(object_type=thing)
-        )
-    if (verb := asked.get("verb")) in VERBS:
-        rows = rows.filter(verb=verb)
-    if slug := words(asked, "workflow"):
-        rows = rows.filter(workflow=slug)
-    if since := day(asked, "from"):
-        rows = rows.filter(occurred_at__gte=starts(since))
-    if until := day(asked, "to"):
-        rows = rows.filter(occurred_at__lt=ends(until))
-    return rows
+@require_GET
+@login_required
+def events_csv(request: UserRequest) -> StreamingHttpResponse:
+    """The filtered events as a file, row by row, up to a limit that the page names."""
+    rows = filtered(request.user, request.GET)
+    response = StreamingHttpResponse(
+        csv_lines(rows, MOST_IN_A_FILE), content_type="text/csv; charset=utf-8"
+    )
+    name = f"audit-events-{true_now().astimezone(UTC):%Y%m%d-%H%M}.csv"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
-def _url(event: AuditEvent) -> str:
-    """The page of what the event is about, where it has one."""
-    name, field = PAGES.get(event.object_type, ("", ""))
-    key = getattr(event, field) if field else ""
-    try:
-        return reverse(name, args=[key]) if key else ""
-    except NoReverseMatch:
-        return ""
-
-
-def _body(event: AuditEvent) -> str:
-    """The body laid out for reading; as stored when somebody made it unreadable."""
-    try:
-        parsed: Any = json.loads(event.body)
-    except (ValueError, RecursionError):
-        parsed = event.body
-    return reveal_json(parsed)
+@require_GET
+@login_required
+def event(request: UserRequest, seq: int) -> HttpResponse:
+    """One event: what was hashed, its link to the one before, and what proves it is in the log."""
+    visible = AuditEvent.objects.visible_to(request.user)
+    found = get_object_or_404(visible, pk=seq)
+    body = parsed_body(found)
+    neighbours = set(visible.filter(pk__in=(seq - 1, seq + 1)).values_list("pk", flat=True))
+    follower = AuditEvent.objects.filter(pk=seq + 1).only("prev").first()
+    context = {
+        "row": row_of(found),
+        "event": found,
+        "body": body if isinstance(body, dict) else {},
+        "check": verify_events(seq, seq),
+        "before": seq - 1 if seq - 1 in neighbours else None,
+        "after": seq + 1 if seq + 1 in neighbours else None,
+        "follower": follower,
+        "is_followed": follower is not None and follower.prev == found.hash,
+    }
+    return render(request, "dashboards/audit/event.html", context)
 
 
 urlpatterns: list[URLPattern] = [
     path("audit/", audit, name="audit"),
     path("audit/verify/", verify, name="audit-verify"),
+    path("audit/events.csv", events_csv, name="audit-events-csv"),
+    path("audit/<int:seq>/", event, name="audit-event"),
 ]

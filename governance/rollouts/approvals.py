@@ -59,7 +59,7 @@ def adopt_as_found(
         closed_at=moment,
         closing_reason=reason,
     )
-    sign_decision(
+    approval = sign_decision(
         promotion, actor, Approval.Decision.APPROVED, Meaning.ACKNOWLEDGED, reason,
         authenticated_at, authenticated_by,
     )  # fmt: skip
@@ -70,6 +70,7 @@ def adopt_as_found(
     audit.record(
         "promotion.adopted", promotion, actor=actor, workflow=workflow.slug, reason=reason,
         digest=release.pk, after=release.pk,
+        references={"signature": approval.signature_id or ""},
     )  # fmt: skip
     return promotion
 

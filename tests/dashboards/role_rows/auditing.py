@@ -1,0 +1,23 @@
+"""The auditor's pages: population, one event, files, signatures."""
+
+from __future__ import annotations
+
+from governance.audit.models import AuditEvent
+from governance.people.models import Signature
+from tests.dashboards.role_rows import LOGGED_IN, READERS, Cast, Row, World
+
+ROWS: dict[str, Row] = {
+    "audit-population": Row(LOGGED_IN),
+    "audit-population-csv": Row(LOGGED_IN),
+    "audit-events-csv": Row(LOGGED_IN),
+    "audit-event": Row(READERS, key="audit event"),
+    "signature": Row(READERS, key="signature"),
+    "signature-json": Row(READERS, key="signature"),
+}
+
+
+def extend(world: World, cast: Cast) -> None:
+    event = AuditEvent.objects.filter(workflow=cast.workflow.slug).order_by("seq")[0]
+    world["audit event"] = (event.pk,)
+    # The first decision: what already ran was acknowledged.
+    world["signature"] = (Signature.objects.order_by("signed_at")[0].pk,)
