@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from django.http import QueryDict
 
@@ -49,7 +49,7 @@ class Asked:
 def asked_period(request: UserRequest, asked: QueryDict | None = None) -> Asked:
     """Read period and workflow; what is missing or wrong is this quarter, and every workflow."""
     typed = request.GET if asked is None else asked
-    quarter = this_quarter()
+    quarter, _ = quarters(today())
     first = day(typed, "from") or quarter.starts_on
     last = day(typed, "to") or max(quarter.ends_on, first)
     if last < first:
@@ -60,9 +60,7 @@ def asked_period(request: UserRequest, asked: QueryDict | None = None) -> Asked:
     return Asked(first, last, slug, chosen, visible)
 
 
-def this_quarter() -> Period:
-    return period_of(QUARTERLY, today())
-
-
-def last_quarter() -> Period:
-    return period_of(QUARTERLY, this_quarter().starts_on - timedelta(days=1))
+def quarters(on: date) -> tuple[Period, Period]:
+    """The quarter that this day is in, and the one before it."""
+    current = period_of(QUARTERLY, on)
+    return current, current.previous()

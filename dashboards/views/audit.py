@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.audit_rows import FILTERS, csv_lines, filtered, parsed_body, row_of
-from dashboards.auditing import last_quarter, this_quarter
+from dashboards.auditing import quarters
 from dashboards.http import UserRequest, render_part
 from dashboards.windows import day, whole_number, words
 from governance.audit.models import AuditEvent
@@ -44,13 +44,13 @@ def verify(request: UserRequest) -> HttpResponse:
 
 def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
     rows, older = _window(request)
-    asked = request.GET
+    asked, checked_at = request.GET, true_now()
     context: dict[str, object] = {
         "rows": [row_of(event) for event in rows],
         "older": older,
         "is_first": not asked.get("before"),
         "chain": chain,
-        "checked_at": true_now(),
+        "checked_at": checked_at,
         "verbs": VERBS,
         "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
         "actor": words(asked, "actor"),
@@ -61,7 +61,7 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
         "until": day(asked, "to"),
         "filtered": any(asked.get(name) for name in FILTERS),
         "most_in_a_file": MOST_IN_A_FILE,
-        "quarters": (this_quarter(), last_quarter()),
+        "quarters": quarters(checked_at.date()),
     }
     return render_part(request, TEMPLATE, part or "list", context)
 
