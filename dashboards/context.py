@@ -39,7 +39,7 @@ PLACES = (
     ("home", "Review", "calendar", ("review",), True),
     ("promotions", "Decisions", "git-pull-request-arrow", ("promotion", "gate-report"), True),
     ("exceptions", "Exceptions", "inbox", ("exception",), True),
-    ("workflows", "Workflows", "workflow", ("workflow",), True),
+    ("workflows", "Workflows", "workflow", ("workflow", "rollback"), True),
     ("releases", "Releases", "rocket", ("release",), False),
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
     ("evals", "Evals", "shield-check", ("eval",), False),

@@ -16,6 +16,7 @@ VIEWS = (
     "releases",
     "registering",
     "promotions",
+    "rollbacks",
     "post_mortems",
     "evals",
     "exceptions",

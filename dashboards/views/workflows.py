@@ -11,10 +11,11 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_http_methods
 
 from dashboards.forms import ROLLBACK_REASONS, RollBackForm, first_error
+from dashboards.going_back import EFFECT
 from dashboards.http import UserRequest
 from dashboards.workflow_page import history, kpi_lines, moved_by
 from governance.common.errors import GovernanceError
-from governance.common.time import now
+from governance.common.time import now, true_now
 from governance.people.permissions import can, require
 from governance.releases.models import Release
 from governance.rollouts import services
@@ -77,6 +78,7 @@ def workflow(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def roll_back(request: UserRequest, slug: str) -> HttpResponse:
     """Two clicks and a reason: this page is the second click."""
+    clicked_at = true_now()  # before anything waits for a lock
     found = get_object_or_404(_visible(request), slug=slug)
     if request.method != "POST":
         return _confirm(request, found, RollBackForm())
@@ -90,6 +92,7 @@ def roll_back(request: UserRequest, slug: str) -> HttpResponse:
             actor=request.user,
             reason=form.cleaned_data["reason"],
             seen_seq=form.cleaned_data["seq"],
+            clicked_at=clicked_at,
         )
     except GovernanceError as refusal:
         found = get_object_or_404(_visible(request), slug=slug)
@@ -97,9 +100,12 @@ def roll_back(request: UserRequest, slug: str) -> HttpResponse:
     messages.success(
         request,
         f"{done.to_release.name} serves {found.name} again. A post-mortem is open: say what"
-        " happened, so that the next promotion can go ahead.",
+        " happened, so that the next promotion can go ahead."
+        if found.mode == Workflow.Mode.PULL
+        else f"Rolled back to {done.to_release.name}. A post-mortem is open. What runs is proved"
+        " by run receipts, below.",
     )
-    return redirect("workflow", slug=slug)
+    return redirect("rollback", pk=done.pk)
 
 
 def _confirm(
@@ -112,6 +118,7 @@ def _confirm(
         "live": live,
         "moves": moved_by(changes, live),
         "form": form,
+        "effect": EFFECT[found.mode],
         "error": error,
         "reasons": ROLLBACK_REASONS,
         "may_roll_back": can(request.user, "workflow.roll_back", found),

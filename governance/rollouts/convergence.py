@@ -10,7 +10,7 @@ from django.db import connection
 from governance.common.time import now
 from governance.people.models import ApiToken
 from governance.releases.models import LiveRelease
-from governance.rollouts.models import Rollback
+from governance.rollouts.models import LiveChange, Rollback
 from governance.rollouts.recovery_models import Convergence
 
 SENDERS_OF = timedelta(hours=24)  # who sent receipts in this time before counts as an application
@@ -44,11 +44,15 @@ class Application:
     name: str
     on_target: int  # runs that started after, on the target
     on_bad: int  # runs that started after, on the release that was rolled back
-    last_at: datetime | None
+    last_at: datetime | None  # its newest run since, of any release
+    target_at: datetime | None = None  # its newest run since on the target
+    bad_at: datetime | None = None  # its newest run since on the bad release
+    first_target_at: datetime | None = None
 
     @property
     def state(self) -> str:
-        if self.on_bad and not self.on_target:
+        """What its newest run says: two processes of one sender may disagree for a moment."""
+        if self.bad_at is not None and (self.target_at is None or self.bad_at > self.target_at):
             return "wrong"
         return "confirmed" if self.on_target else "silent"
 
@@ -60,11 +64,22 @@ class Proof:
     clicked_at: datetime | None
     served_at: datetime
     last_bad_at: datetime | None  # newest start of a run on the bad release
+    last_bad_receipt_at: datetime | None  # newest arrival of a receipt of such a run
     bad_since: int  # runs that started on it after it was served no more
     applications: tuple[Application, ...]
+    watched_until: datetime
+    moved_on: LiveChange | None  # what ended the watching early
 
     def count(self, state: str) -> int:
         return sum(application.state == state for application in self.applications)
+
+    @property
+    def first_on_target_at(self) -> datetime | None:
+        """When the first application was seen on the target: the moment it was restored."""
+        return min(
+            (one.first_target_at for one in self.applications if one.first_target_at is not None),
+            default=None,
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -75,10 +90,25 @@ class Proof:
 
 
 def proof(rollback: Rollback) -> Proof:
-    """Read the proof from the receipts of a day before and after. One query."""
+    """Read the proof from the receipts of a day before and after, or until the next move.
+
+    Three queries, whatever the number of receipts shown; the one over receipts reads an index.
+    """
     kept = Convergence.objects.filter(rollback=rollback).first()
     served_at = kept.served_at if kept is not None else rollback.done_at
-    until = min(served_at + WATCHED_FOR, now())
+    moved_on = (
+        LiveChange.objects.filter(workflow=rollback.workflow_id, seq__gt=rollback.change.seq)
+        .exclude(to_release=rollback.to_release_id, switched_off=False)
+        .order_by("seq")
+        .first()
+    )
+    watched_until = served_at + WATCHED_FOR
+    if moved_on is not None and moved_on.changed_at < watched_until:
+        # After that, nobody should be on the target any more.
+        watched_until = max(moved_on.changed_at, served_at)
+    else:
+        moved_on = None
+    until = min(watched_until, now())
     since = served_at - SENDERS_OF
     with connection.cursor() as cursor:
         cursor.execute(
@@ -86,7 +116,13 @@ def proof(rollback: Rollback) -> Proof:
             " count(*) FILTER (WHERE started_at >= %(served)s AND release_digest = %(target)s),"
             " count(*) FILTER (WHERE started_at >= %(served)s AND release_digest = %(bad)s),"
             " max(started_at) FILTER (WHERE started_at >= %(served)s),"
-            " max(started_at) FILTER (WHERE release_digest = %(bad)s)"
+            " max(started_at) FILTER (WHERE started_at >= %(served)s"
+            " AND release_digest = %(target)s),"
+            " max(started_at) FILTER (WHERE started_at >= %(served)s AND release_digest = %(bad)s),"
+            " min(started_at) FILTER (WHERE started_at >= %(served)s"
+            " AND release_digest = %(target)s),"
+            " max(started_at) FILTER (WHERE release_digest = %(bad)s),"
+            " max(received_at) FILTER (WHERE release_digest = %(bad)s)"
             " FROM governance_receipt WHERE workflow_id = %(workflow)s"
             " AND day BETWEEN %(first)s AND %(last)s"
             " AND started_at BETWEEN %(since)s AND %(until)s GROUP BY token_id",
@@ -102,17 +138,17 @@ def proof(rollback: Rollback) -> Proof:
     )
     applications = tuple(
         sorted(
-            (
-                Application(names.get(token, "without a token"), on_target, on_bad, last)
-                for token, on_target, on_bad, last, _ in rows
-            ),
+            (Application(names.get(row[0], "Without a token"), *row[1:7]) for row in rows),
             key=lambda application: application.name,
         )
     )
     return Proof(
         clicked_at=kept.clicked_at if kept is not None else None,
         served_at=served_at,
-        last_bad_at=max((row[4] for row in rows if row[4] is not None), default=None),
+        last_bad_at=max((row[7] for row in rows if row[7] is not None), default=None),
+        last_bad_receipt_at=max((row[8] for row in rows if row[8] is not None), default=None),
         bad_since=sum(application.on_bad for application in applications),
         applications=applications,
+        watched_until=watched_until,
+        moved_on=moved_on,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import connection, transaction
 
 from governance import audit
 from governance.audit import Actor
 from governance.common.errors import InvalidInputError, StateConflictError
-from governance.common.time import now
+from governance.common.time import is_story, now
 from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
@@ -49,6 +50,8 @@ def plan_drill(workflow: Workflow, *, actor: Actor | User, planned_for: datetime
     workflow = lock_workflow(workflow.pk)
     if isinstance(actor, User):
         require(actor, "workflow.roll_back", workflow)
+    if workflow.mode == Workflow.Mode.OBSERVE:
+        raise StateConflictError("Nobody here can switch this workflow, so nobody can practise it.")
     if planned_for < now() - timedelta(hours=1):
         raise InvalidInputError("Plan a drill for a time to come.")
     drill = Drill.objects.create(workflow=workflow, planned_for=planned_for)
@@ -118,6 +121,8 @@ def start_drill(drill_id: int, *, actor: User, clicked_at: datetime) -> Drill:
         "drill.started", drill, actor=actor, workflow=drill.workflow.slug,
         before=live.release_id, after=live.last_known_good_id or "", seq=change.seq,
     )  # fmt: skip
+    if not is_story():
+        transaction.on_commit(partial(note_served, drill), robust=True)
     enqueue(
         "rollouts.drill", f"drill {drill.pk} first", {"drill": drill.pk},
         run_at=moment + LOOK_EVERY,
@@ -139,7 +144,7 @@ def look(drill_id: int) -> bool:
     Returns:
         Whether somebody must look again.
     """
-    with transaction.atomic():
+    with audit.atomic():
         drill = _lock(drill_id)
         if drill.state != Drill.State.RUNNING or drill.clicked_at is None:
             return False
@@ -170,6 +175,10 @@ def _confirm(drill: Drill) -> None:
         drill.confirmed_at = first
         drill.seconds_to_restore = max((first - drill.clicked_at).total_seconds(), 0.0)
         drill.save(update_fields=["confirmed_at", "seconds_to_restore"])
+        audit.record(
+            "drill.confirmed", drill, actor=SYSTEM, workflow=drill.workflow.slug,
+            seconds_to_restore=round(drill.seconds_to_restore, 3),
+        )  # fmt: skip
 
 
 @audit.atomic()
@@ -225,8 +234,10 @@ def plan_quarterly() -> list[Drill]:
     recent = Drill.objects.exclude(state=Drill.State.CANCELLED).filter(
         planned_for__gt=moment - timedelta(days=91)
     )
-    for workflow in Workflow.objects.filter(live__last_known_good__isnull=False).exclude(
-        pk__in=recent.values("workflow_id")
+    for workflow in (
+        Workflow.objects.filter(live__last_known_good__isnull=False)
+        .exclude(mode=Workflow.Mode.OBSERVE)
+        .exclude(pk__in=recent.values("workflow_id"))
     ):
         planned.append(plan_drill(workflow, actor=SYSTEM, planned_for=moment + timedelta(days=14)))
     return planned

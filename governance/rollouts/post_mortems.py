@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,7 +17,7 @@ from governance.common.time import now
 from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import require
-from governance.rollouts import recall
+from governance.rollouts import impact, recall
 from governance.rollouts.models import LiveChange, PostMortem, PostMortemAction, Rollback
 
 DUE_AFTER = timedelta(days=5)
@@ -88,7 +88,12 @@ def _timeline(rollback: Rollback) -> list[dict[str, str]]:
 def _lock(post_mortem_id: int, actor: User) -> PostMortem:
     post_mortem = (
         PostMortem.objects.select_for_update(of=("self",))
-        .select_related("submitted_by", "rollback__workflow__owner", "rollback__from_release")
+        .select_related(
+            "submitted_by",
+            "rollback__workflow__owner",
+            "rollback__from_release",
+            "rollback__to_release",
+        )
         .get(pk=post_mortem_id)
     )
     require(actor, "post_mortem.edit", post_mortem)
@@ -134,6 +139,48 @@ def add_action(
     )
     _record("post_mortem.edited", post_mortem, actor, action_added=action.text)
     return action
+
+
+@audit.atomic()
+def note_asked(post_mortem_id: int, *, actor: User, whom: str) -> PostMortem:
+    """Note who was asked to go back, where nobody here can switch what runs."""
+    post_mortem = _lock(post_mortem_id, actor)
+    if not whom.strip():
+        raise InvalidInputError("Say who was asked, and how.")
+    target = post_mortem.rollback.to_release.name
+    _add_entry(
+        post_mortem, actor, what=f"asked {whom.strip()[:200]} to put {target} back",
+        asked=whom.strip()[:200],
+    )  # fmt: skip
+    return post_mortem
+
+
+@audit.atomic()
+def add_to_timeline(
+    post_mortem_id: int, *, actor: User, what: str, at: datetime | None = None
+) -> PostMortem:
+    """Note something that neither the audit nor the receipts know: who called, who was told."""
+    post_mortem = _lock(post_mortem_id, actor)
+    if not what.strip():
+        raise InvalidInputError("Say what happened.")
+    if at is not None and at > now():
+        raise InvalidInputError("The timeline tells what has happened: choose a time before now.")
+    _add_entry(post_mortem, actor, what=what.strip()[:300], at=at)
+    return post_mortem
+
+
+def _add_entry(
+    post_mortem: PostMortem, actor: User, *, what: str, at: datetime | None = None, **more: str
+) -> None:
+    entry = {
+        "at": (at or now()).isoformat(), "who": actor.as_actor().label, "what": what,
+        "reason": "", "seq": "", "source": "person", **more,
+    }  # fmt: skip
+    post_mortem.timeline = sorted(
+        [*post_mortem.timeline, entry], key=lambda one: datetime.fromisoformat(one["at"])
+    )
+    post_mortem.save(update_fields=["timeline"])
+    _record("post_mortem.edited", post_mortem, actor, timeline_added=what, at=entry["at"])
 
 
 @audit.atomic()
@@ -224,7 +271,7 @@ def refresh(post_mortem_id: int) -> int:
     with transaction.atomic():
         post_mortem = (
             PostMortem.objects.select_for_update(of=("self",))
-            .select_related("rollback__workflow")
+            .select_related("rollback__workflow", "rollback__from_release", "rollback__to_release")
             .get(pk=post_mortem_id)
         )
         if post_mortem.finished_at is not None:
@@ -233,5 +280,12 @@ def refresh(post_mortem_id: int) -> int:
         sums = post_mortem.recall.aggregate(runs=Sum("runs"), amount=Sum("amount"))
         post_mortem.impact_runs = sums["runs"] or 0
         post_mortem.impact_money = sums["amount"]
-        post_mortem.save(update_fields=["impact_runs", "impact_money"])
+        rollback = post_mortem.rollback
+        post_mortem.impact_kpi = impact.sentence(impact.kpi_effects(rollback), rollback)
+        kept = [entry for entry in post_mortem.timeline if entry.get("source") != "receipts"]
+        post_mortem.timeline = sorted(
+            [*kept, *impact.receipts_say(post_mortem)],
+            key=lambda entry: datetime.fromisoformat(entry["at"]),
+        )
+        post_mortem.save(update_fields=["impact_runs", "impact_money", "impact_kpi", "timeline"])
     return cases

@@ -29,7 +29,7 @@ def fill(post_mortem: PostMortem) -> int:
         How many cases the list holds now.
     """
     rollback = post_mortem.rollback
-    since = _served_since(rollback.workflow_id, rollback.from_release_id, rollback.done_at)
+    since = served_since(rollback.workflow_id, rollback.from_release_id, rollback.done_at)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO governance_recallrow AS kept (post_mortem_id, case_id, runs, first_at,"
@@ -53,7 +53,7 @@ def fill(post_mortem: PostMortem) -> int:
     return RecallRow.objects.filter(post_mortem=post_mortem).count()
 
 
-def _served_since(workflow_id: int, release: str, until: datetime) -> datetime:
+def served_since(workflow_id: int, release: str, until: datetime) -> datetime:
     """When the release began to serve, as pilot or for every case, before it was rolled back."""
     changes = LiveChange.objects.filter(workflow_id=workflow_id, changed_at__lte=until)
     first = (

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
 from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.common.errors import StateConflictError
-from governance.common.time import now
+from governance.common.time import is_story, now
 from governance.people.models import User
 from governance.people.permissions import require
-from governance.rollouts import pilots
+from governance.rollouts import convergence, pilots
 from governance.rollouts.live import live_release, lock_workflow, move
 from governance.rollouts.models import LiveChange, Promotion, Rollback
 from governance.rollouts.post_mortems import open_post_mortem
@@ -19,22 +24,37 @@ from governance.workflows.models import Workflow
 
 @audit.atomic()
 def roll_back(
-    workflow: Workflow, *, actor: Actor | HasActor, reason: str, seen_seq: int | None = None
+    workflow: Workflow,
+    *,
+    actor: Actor | HasActor,
+    reason: str,
+    seen_seq: int | None = None,
+    clicked_at: datetime | None = None,
 ) -> Rollback:
     """Return to the last known good, and open the post-mortem.
 
     Args:
+        clicked_at: when the click or the command arrived, before any waiting for locks; None is
+            the start of the transaction.
         seen_seq: the live `seq` that the person was looking at; a second click then finds that
             somebody was faster instead of going back twice.
     """
     workflow = lock_workflow(workflow.pk)
     if isinstance(actor, User):
         require(actor, "workflow.roll_back", workflow)
-    return go_back(workflow, actor=actor, reason=require_reason(reason), seen_seq=seen_seq)
+    return go_back(
+        workflow, actor=actor, reason=require_reason(reason), seen_seq=seen_seq,
+        clicked_at=clicked_at,
+    )  # fmt: skip
 
 
 def go_back(
-    workflow: Workflow, *, actor: Actor | HasActor, reason: str, seen_seq: int | None = None
+    workflow: Workflow,
+    *,
+    actor: Actor | HasActor,
+    reason: str,
+    seen_seq: int | None = None,
+    clicked_at: datetime | None = None,
 ) -> Rollback:
     """The rollback itself. The caller holds the workflow's lock."""
     live = live_release(workflow)
@@ -77,4 +97,9 @@ def go_back(
         before=bad.pk, after=target.pk, seq=change.seq,
     )  # fmt: skip
     open_post_mortem(rollback, actor=actor)
+    if not is_story():  # the demo's past was served by nobody
+        # Robust: a rollback that is done stays done, whether or not its proof can be kept.
+        transaction.on_commit(
+            partial(convergence.confirm_served, rollback, clicked_at or moment), robust=True
+        )
     return rollback

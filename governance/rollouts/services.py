@@ -26,8 +26,10 @@ from governance.rollouts.pilots import resume_pilot, stop_pilot, write_stop
 from governance.rollouts.pins import pin_case, unpin_case
 from governance.rollouts.post_mortems import (
     add_action,
+    add_to_timeline,
     finish_action,
     finish_post_mortem,
+    note_asked,
     open_post_mortem,
     return_post_mortem,
     submit_post_mortem,
@@ -47,6 +49,7 @@ from governance.rollouts.switch import set_automatic_rollback, switch_off, switc
 
 __all__ = (
     "add_action",
+    "add_to_timeline",
     "adopt_as_found",
     "approve_promotion",
     "ask_gate_again",
@@ -58,6 +61,7 @@ __all__ = (
     "finish_action",
     "finish_post_mortem",
     "judge_promotion",
+    "note_asked",
     "open_evidence_pilot",
     "open_post_mortem",
     "pin_case",

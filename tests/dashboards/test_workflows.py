@@ -62,8 +62,9 @@ def test_rolling_back_takes_a_page_a_reason_and_no_script(
 
     answer = client.post(url, {"preset": "It broke a policy", "reason": "money promised", "seq": 2})
 
-    assert (answer.status_code, answer["Location"]) == (302, f"/workflows/{workflow.slug}/")
-    assert Rollback.objects.get().reason == "It broke a policy: money promised"
+    done = Rollback.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, f"/rollbacks/{done.pk}/")
+    assert done.reason == "It broke a policy: money promised"
     assert LiveRelease.objects.get(workflow=workflow).release.number == 1
     page = client.get(answer["Location"]).content.decode()
     assert "A post-mortem is open" in page

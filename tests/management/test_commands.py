@@ -16,6 +16,7 @@ from django.test import Client
 from governance.audit.models import AuditEvent
 from governance.people.models import ApiToken
 from governance.releases.models import LiveRelease, Release
+from governance.rollouts.recovery_models import Convergence
 from governance.workflows.models import Workflow
 from tests.conftest import slots
 
@@ -123,6 +124,7 @@ def test_a_file_that_is_wrong_is_refused_with_the_reason(
     assert not Release.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_roll_back_from_the_shell_returns_to_the_last_known_good_as_an_operator(
     make_release: Callable[..., Release],
     adopt: Callable[[Release], Any],
@@ -136,3 +138,6 @@ def test_roll_back_from_the_shell_returns_to_the_last_known_good_as_an_operator(
     event = AuditEvent.objects.get(verb="rollback.done")
     assert event.actor_label == f"operator:{getpass.getuser()}"
     assert event.reason == "Precaution"
+    kept = Convergence.objects.get()
+    assert kept.clicked_at < event.occurred_at  # the command's start, not the transaction's
+    assert kept.served_at > event.occurred_at

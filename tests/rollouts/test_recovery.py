@@ -226,7 +226,7 @@ def test_a_recall_list_of_many_cases_is_one_statement(
         ]
     )
     services.roll_back(workflow, actor=builder, reason="Bad.")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(18):
         assert post_mortems.refresh(PostMortem.objects.get().pk) == 5000
 
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from governance.audit import Actor
 from governance.common.errors import GovernanceError
+from governance.common.time import true_now
 from governance.rollouts.services import roll_back
 from governance.workflows.models import Workflow
 
@@ -22,13 +23,15 @@ class Command(BaseCommand):
         parser.add_argument("--reason", required=True, help="why; it stays in the record")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        clicked_at = true_now()
         workflow = Workflow.objects.filter(slug=options["workflow"]).first()
         if workflow is None:
             raise CommandError(f"There is no workflow {options['workflow']!r}.")
         try:
             done = roll_back(
-                workflow, actor=Actor.operator(getpass.getuser()), reason=options["reason"]
-            )
+                workflow, actor=Actor.operator(getpass.getuser()), reason=options["reason"],
+                clicked_at=clicked_at,
+            )  # fmt: skip
         except GovernanceError as refusal:
             raise CommandError(str(refusal)) from refusal
         self.stdout.write(

@@ -7,7 +7,7 @@ from governance.people.models import User
 from governance.people.services import create_user
 from governance.releases.services import register_release
 from governance.rollouts import services
-from governance.rollouts.models import PostMortem
+from governance.rollouts.models import PostMortem, Rollback
 from governance.workflows.services import create_workflow
 from tests.conftest import PASSWORD, TESTER, slots
 from tests.dashboards.role_rows import GOES_BACK, LOGGED_IN, NONE, READERS, Cast, Row, World
@@ -25,6 +25,8 @@ ROWS: dict[str, Row] = {
         NONE, GOES_BACK, key="handed-in post-mortem", data={"reason": "Since when?"}
     ),
     "post-mortem-finish": Row(NONE, GOES_BACK, key="handed-in post-mortem"),
+    "rollback": Row(READERS, key="rollback"),
+    "rollback-note-asked": Row(NONE, GOES_BACK, key="rollback", data={"whom": "The vendor"}),
 }
 
 
@@ -50,3 +52,4 @@ def extend(world: World, cast: Cast) -> None:
     services.add_action(waiting.pk, actor=writer, text="Tune it")
     services.submit_post_mortem(waiting.pk, actor=writer)
     world["handed-in post-mortem"] = (waiting.pk,)
+    world["rollback"] = (Rollback.objects.get(workflow=cast.workflow).pk,)
