@@ -47,7 +47,10 @@ PLACES = (
     ("audit", "Audit log", "scroll-text", ("audit", "signature"), False),
     ("jobs", "Jobs", "list-checks", ("job",), False),
 )
-FOR_ADMINS = (("tokens", "Tokens", "key-round", ("token",), False),)
+FOR_ADMINS = (
+    ("people", "People", "users", ("person",), False),
+    ("tokens", "Tokens", "key-round", ("token",), False),
+)
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:

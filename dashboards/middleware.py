@@ -10,13 +10,16 @@ from django.contrib.auth import logout
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.cache import patch_vary_headers
 
 from dashboards.hostile import mark
+from dashboards.reauthentication import BY, PASSWORD
 from dashboards.views.errors import not_found
 
 BORN = "born"
 SEEN = "seen"
+ALWAYS_OPEN = ("/account/", "/logout/", "/reauthenticate/", "/login/", "/sso/", "/theme/")
 RENEW_EVERY = 60  # seconds: an idle limit needs no write per request
 
 
@@ -34,12 +37,20 @@ class PageMiddleware:
                 logout(request)
             elif moment - request.session.get(SEEN, 0) > RENEW_EVERY:
                 request.session[SEEN] = moment
+            if settings.MFA == "required" and self._lacks_second_factor(request):
+                return redirect("second-factor")
         response = self.get_response(request)
         if response.get("Content-Type", "").startswith("text/html"):
             response.headers["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("HX-Request", "Cookie"))
             _mark(response)
         return response
+
+    @staticmethod
+    def _lacks_second_factor(request: HttpRequest) -> bool:
+        """Who came in with a password alone sets one up before anything else."""
+        alone = request.session.get(BY, PASSWORD) == PASSWORD
+        return alone and not request.path.startswith(ALWAYS_OPEN)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """An address with a value that no column can hold (a NUL, a huge number) leads nowhere."""

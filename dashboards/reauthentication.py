@@ -25,19 +25,23 @@ BY = "authenticated_by"
 PASSWORD = "password"  # noqa: S105 - the name of a method
 KEPT = "kept_form"
 LONGEST_KEPT = 4_000  # characters of one field
-NEVER_KEPT = ("csrfmiddlewaretoken", "password", "next")
+NEVER_KEPT = ("csrfmiddlewaretoken", "password", "again", "code", "next")
 
 P = ParamSpec("P")
 View = Callable[Concatenate[UserRequest, P], HttpResponse]
 
 
-def note_authentication(request: HttpRequest, by: str = PASSWORD) -> None:
-    """Remember that somebody proved who they are just now, by the database's clock.
+def note_authentication(
+    request: HttpRequest, by: str = PASSWORD, at: datetime | None = None
+) -> None:
+    """Remember that somebody proved who they are, by the database's clock.
 
     Args:
         by: how: `password`, `password+totp`, `password+recovery_code`, or `oidc:<issuer>`.
+        at: when the identity provider says; never later than now. None: just now.
     """
-    request.session[AT] = true_now().isoformat()
+    moment = true_now()
+    request.session[AT] = (moment if at is None else min(at, moment)).isoformat()
     request.session[BY] = by
 
 

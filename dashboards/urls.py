@@ -26,6 +26,9 @@ VIEWS = (
     "signatures",
     "jobs",
     "tokens",
+    "people",
+    "account",
+    "sso",
 )
 
 

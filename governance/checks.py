@@ -53,6 +53,7 @@ def settings_are_whole(
                 id="countersign.E004",
             )
         )
+    found.extend(_ways_to_log_in())
     named = [("EVAL_TARGETS", *pair) for pair in settings.EVAL_TARGETS.items()]
     named += [("EVAL_CASE_SOURCES", *pair) for pair in settings.EVAL_CASE_SOURCES.items()]
     for setting, slug, dotted in named:
@@ -68,4 +69,27 @@ def settings_are_whole(
                     id="countersign.E005",
                 )
             )
+    return found
+
+
+def _ways_to_log_in() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.MFA not in ("off", "optional", "required"):
+        found.append(
+            Error(
+                f"MFA must be off, optional or required, not {settings.MFA!r}.",
+                id="countersign.E006",
+            )
+        )
+    if not settings.OIDC_ISSUER:
+        return found
+    if not (settings.OIDC_CLIENT_ID and settings.OIDC_CLIENT_SECRET):
+        found.append(
+            Error("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.", id="countersign.E007")
+        )
+    for name in ("OIDC_ISSUER", "OIDC_LOGIN_ORIGIN"):
+        parts = urlsplit(getattr(settings, name))
+        is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if getattr(settings, name) and parts.scheme != "https" and not is_local:
+            found.append(Error(f"{name} must start with https://.", id="countersign.E008"))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF
@@ -63,6 +64,12 @@ def database_from(url: str) -> dict[str, object]:
     }
 
 
+def oidc_origins(*urls: str) -> list[str]:
+    """Scheme and host of each address that is set, for the Content-Security-Policy."""
+    parts = [urlsplit(url) for url in urls if url]
+    return list(dict.fromkeys(f"{part.scheme}://{part.netloc}" for part in parts))
+
+
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / ".data").absolute()
 _servers = read(DATA_DIR)
 
@@ -82,6 +89,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "axes",
     "csp",
     "django_htmx",
@@ -105,6 +117,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "dashboards.middleware.PageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -152,6 +165,38 @@ AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "dashboards.views.session.locked_out"
 AXES_IPWARE_PROXY_COUNT = env_int("PROXIES", 0, 0, 9) or None
 
+# Second factors: off, optional (who wants one), required (everybody sets one up at the next login).
+MFA = os.environ.get("MFA") or "off"
+MFA_ADAPTER = "governance.people.second_factor.Adapter"
+MFA_TOTP_ISSUER = "Countersign"
+MFA_RECOVERY_CODE_DIGITS = 10
+
+# Log in by an OpenID Connect provider; off while OIDC_ISSUER is empty. People are made here first.
+OIDC_ISSUER = (os.environ.get("OIDC_ISSUER") or "").rstrip("/")
+OIDC_CLIENT_ID = os.environ.get("OIDC_CLIENT_ID") or ""
+OIDC_CLIENT_SECRET = os.environ.get("OIDC_CLIENT_SECRET") or ""
+OIDC_NAME = os.environ.get("OIDC_NAME") or "single sign-on"
+# Where its login page stands, if that is another host than the issuer's: joins `form-action`.
+OIDC_LOGIN_ORIGIN = (os.environ.get("OIDC_LOGIN_ORIGIN") or "").rstrip("/")
+SOCIALACCOUNT_ADAPTER = "dashboards.sso.Adapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
+
 REAUTHENTICATION_SECONDS = 5 * 60
 SESSION_COOKIE_AGE = 30 * 60  # seconds without a request
 SESSION_SAVE_EVERY_REQUEST = False  # PageMiddleware renews it once a minute
@@ -176,7 +221,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:", "blob:"],
         "connect-src": [SELF],
         "font-src": [SELF],
-        "form-action": [SELF],
+        # Logging in there begins with a form here, and a browser checks where it is sent on to.
+        "form-action": [SELF, *oidc_origins(OIDC_ISSUER, OIDC_LOGIN_ORIGIN)],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     }

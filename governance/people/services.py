@@ -18,13 +18,23 @@ TOKEN_PREFIX = "cs_"  # noqa: S105 - not a secret: it tells a scanner whose secr
 
 
 def create_user(
-    username: str, *, actor: Actor | User, role: str = "", job_title: str = "", password: str
+    username: str,
+    *,
+    actor: Actor | User,
+    role: str = "",
+    job_title: str = "",
+    email: str = "",
+    password: str,
 ) -> User:
     """Create a person who can log in."""
     if isinstance(actor, User):
         require(actor, "people.manage")
     with audit.atomic():
-        user = User(username=username, role=role, job_title=job_title)
+        if User.objects.filter(username__iexact=username).exists():
+            raise StateConflictError(f"The user name {username} is taken.")
+        if email and User.objects.filter(email__iexact=email).exists():
+            raise StateConflictError(f"Another account has the address {email}.")
+        user = User(username=username, role=role, job_title=job_title, email=email)
         user.set_password(password)
         user.save()
         audit.record("user.created", user, actor=actor, role=role, job_title=job_title)
