@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
-from governance.common.canonical import LARGEST_SAFE_INTEGER, is_digest
+from governance.common.canonical import is_digest
 from governance.common.errors import InvalidInputError
+from governance.common.json_faults import LARGEST_SAFE_INTEGER
 
 OLDEST = timedelta(days=3 * 366)  # each day of receipts is a table: no days without bounds
 MOST_AHEAD = timedelta(days=1)  # a sender's clock may be wrong, its calendar may not

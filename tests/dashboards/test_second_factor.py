@@ -24,7 +24,7 @@ START = int(time.time())  # codes depend on the clock; it stands still where a c
 
 
 def code_at(secret: str, moment: float) -> str:
-    return format_hotp_value(hotp_value(secret, int(moment) // 30))
+    return str(format_hotp_value(hotp_value(secret, int(moment) // 30)))
 
 
 @pytest.fixture(autouse=True)
