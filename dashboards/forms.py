@@ -70,16 +70,6 @@ class RollBackForm(forms.Form):
         return cleaned
 
 
-class ProposeForm(forms.Form):
-    """Why a release should become live, and which post-mortem it mends, if any."""
-
-    rationale = forms.CharField(
-        max_length=2_000,
-        error_messages={"required": "Say why this release should become live."},
-    )
-    fixes = forms.IntegerField(required=False)
-
-
 class PostMortemForm(forms.Form):
     """What happened and what it did."""
 

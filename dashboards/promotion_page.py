@@ -9,19 +9,32 @@ from typing import Any
 from django.urls import reverse
 
 from dashboards.gates import gate_rows
+from dashboards.numbers import MINUS, NBSP
+from dashboards.pilot_page import PilotPage, pilot_page
+from dashboards.promotion_evidence import Cost, Findings, cost_of, findings
+from dashboards.promotion_people import People, as_what, people_of, url_of, why_not
 from dashboards.review_page import GateRow
+from governance.common.time import now
 from governance.evals import services as evals
 from governance.evals.models import EvalRun
+from governance.kpis.models import Kpi
+from governance.kpis.readings import daily
 from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.diff import ReleaseDiff, compare
 from governance.releases.models import LiveRelease
-from governance.rollouts import rules
+from governance.rollouts import freezes, rules
 from governance.rollouts.live import live_release
-from governance.rollouts.models import Approval, PostMortem, Promotion
+from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.outcomes import due_at
+from governance.rollouts.pilots import percent
+from governance.rollouts.road_models import FreezeException, FreezeWindow, PromotionOutcome
 
 State = Promotion.State
-ASK_AGAIN_FROM = (State.WITHDRAWN, State.REFUSED, State.REJECTED, State.AWAITING_OWNER)
+ASK_AGAIN_FROM = (
+    State.WITHDRAWN, State.REFUSED, State.REJECTED, State.AWAITING_OWNER, State.STOPPED,
+)  # fmt: skip
+FREEZES_AHEAD = timedelta(days=3)  # as long as an approval may wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +47,58 @@ class Bound:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the change is meant to do, and what it did."""
+
+    sentence: str
+    note: str
+    outcome: PromotionOutcome | None
+    waits: str
+
+
 @dataclass(slots=True)
 class PromotionPage:
     """What the template prints. Sentences are ready; an empty one says nothing."""
 
     diff: ReleaseDiff
     live: LiveRelease | None
+    people: People
+    cost: Cost | None = None
+    findings: Findings = field(default_factory=Findings)
     gates: tuple[GateRow, ...] = ()
     reported: tuple[GateRow, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     bound: list[Bound] = field(default_factory=list)
-    approvals: list[Approval] = field(default_factory=list)
+    expected: Expected | None = None
+    plan: str = ""
+    pilot: PilotPage | None = None
     missing: list[str] = field(default_factory=list)
     stale: str = ""
     blocking: PostMortem | None = None
+    frozen: list[FreezeWindow] = field(default_factory=list)
+    freezes_ahead: list[FreezeWindow] = field(default_factory=list)
+    let_through: list[FreezeException] = field(default_factory=list)
     lasts: timedelta = timedelta()
     runs: list[EvalRun] = field(default_factory=list)
     why_not: str = ""
+    as_what: str = ""
     may_decide: bool = False
     may_approve: bool = False
+    may_except: bool = False
     may_withdraw: bool = False
     may_ask_again: bool = False
+    evidence_pack_url: str = ""
     undo: str = ""
+
+    @property
+    def whys(self) -> str:
+        """Why the risk is what it is, each reason once."""
+        whys = dict.fromkeys(
+            change.why for slot in self.diff.changed for change in slot.changes if change.why
+        )
+        text = ", ".join(why[:1].lower() + why[1:] for why in whys)
+        return text[:1].upper() + text[1:]
 
 
 def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
@@ -64,43 +107,114 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
     page = PromotionPage(
         diff=compare(base.contents() if base else {}, promotion.release.contents()),
         live=live,
+        people=people_of(promotion),
         lasts=rules.APPROVAL_LASTS[Promotion.Risk(promotion.risk)],
-        approvals=list(promotion.approvals.all()),
+        bound=_bound(promotion),
+        expected=_expected(promotion),
+        plan=plan_in_words(promotion.pilot_steps),
+        pilot=pilot_page(promotion, user, live),
+        evidence_pack_url=url_of("evidence-pack", promotion.pk),
         undo=_undo(promotion, live),
     )
     if promotion.gate_report is not None:
         page.report = promotion.gate_report.content
         page.gates = gate_rows(page.report, judged=True)
         page.reported = gate_rows(page.report, judged=False)
-    page.bound = _bound(promotion)
+        kpis = Kpi.objects.filter(workflow=promotion.workflow).values_list("name", "measure")
+        page.findings = findings(page.report, list(kpis))
+        page.cost = cost_of(
+            page.report,
+            runs_a_week=runs_a_week(promotion.workflow_id),
+            base=base.name if base else "",
+        )
     asks = can(user, "promotion.propose", promotion.workflow)
-    page.may_withdraw = asks and promotion.is_open
+    page.may_withdraw = asks and promotion.state in (State.EVALUATING, State.AWAITING_OWNER)
     page.may_ask_again = asks and promotion.state in ASK_AGAIN_FROM
     if promotion.is_open:
-        page.stale = rules.staleness(promotion, live)
-        page.blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
+        _what_holds_it_back(page, promotion, user)
     if promotion.state == State.EVALUATING:
         page.runs = _runs(promotion)
-    if promotion.state == State.AWAITING_OWNER:
+    if promotion.waits_for_approval:
         page.missing = rules.missing_approvals(promotion)
-        page.why_not = _why_not(promotion, user, page.approvals)
+        page.why_not = why_not(promotion, user, page.people)
         page.may_decide = not page.why_not
-        page.may_approve = page.may_decide and not page.stale and page.blocking is None
+        page.as_what = as_what(promotion, user) if page.may_decide else ""
+        page.may_approve = (
+            page.may_decide and not page.stale and page.blocking is None and not page.frozen
+        )
     return page
 
 
-def _why_not(promotion: Promotion, user: User, approvals: list[Approval]) -> str:
-    """Why this person has no decision to make here; empty when they have one."""
-    if not can(user, "promotion.approve", promotion):
-        return "You can read everything here; the KPI owner decides."
-    if user.pk in rules.contributors(promotion):
-        return "You helped to make this change, so somebody else decides."
-    if any(
-        approval.approver_id == user.pk and approval.review_round == promotion.review_round
-        for approval in approvals
-    ):
-        return "You have decided on this round."
-    return ""
+def _what_holds_it_back(page: PromotionPage, promotion: Promotion, user: User) -> None:
+    """Everything that makes a yes impossible now, said before anybody gives one."""
+    page.stale = rules.staleness(promotion, page.live)
+    page.blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
+    moment = now()
+    for window in freezes.holding(promotion, moment, moment + FREEZES_AHEAD):
+        (page.frozen if window.starts_at <= moment else page.freezes_ahead).append(window)
+    page.let_through = list(
+        promotion.freeze_exceptions.select_related("window", "granted_by").filter(
+            window__ends_at__gt=moment
+        )
+    )
+    page.may_except = (
+        bool(page.frozen or page.freezes_ahead)
+        and can(user, "freeze.except", promotion)
+        and all(maker.person.pk != user.pk for maker in page.people.makers)
+    )
+
+
+def runs_a_week(workflow_id: int) -> int:
+    """Runs of the last seven whole days."""
+    today = now().date()
+    days = daily(workflow_id, "runs", today - timedelta(days=7), today)
+    return sum(day.n for day in days.values())
+
+
+def plan_in_words(steps: list[dict[str, int]]) -> str:
+    """How it reaches every case: "5 % for 60 min and 100 runs, then all cases"."""
+    if not steps:
+        return "It serves every case at once."
+    parts = []
+    for step in steps:
+        waits = []
+        if step["minutes"]:
+            waits.append(f"at least {duration(step['minutes'])}")
+        if step["runs"]:
+            waits.append(f"at least {step['runs']:,} runs")
+        parts.append(percent(step["share"]) + (f" for {' and '.join(waits)}" if waits else ""))
+    return f"A pilot first: {', then '.join(parts)}, then every case. The guard widens it."
+
+
+def duration(minutes: int) -> str:
+    """Minutes as people say them, in at most two units."""
+    days, rest = divmod(minutes, 24 * 60)
+    hours, left = divmod(rest, 60)
+    parts = [(days, "day" if days == 1 else "days"), (hours, "h"), (left, "min")]
+    shown = [f"{number}{NBSP}{unit}" for number, unit in parts if number]
+    return " ".join(shown[:2]) or f"0{NBSP}min"
+
+
+def change_in_words(kpi: Kpi, change: float) -> str:
+    """An expected change with its sign and unit; rates in points."""
+    unit = {"share": "points", "seconds": "s", "ms": "ms", "money": "USD"}[kpi.unit]
+    return f"{'+' if change > 0 else MINUS}{abs(change):,.10g}{NBSP}{unit}"
+
+
+def _expected(promotion: Promotion) -> Expected | None:
+    kpi, change = promotion.expected_kpi, promotion.expected_change
+    if kpi is None or change is None:
+        return None
+    outcome = getattr(promotion, "outcome", None)
+    waits = ""
+    if outcome is None and promotion.state == State.LIVE and promotion.closed_at is not None:
+        at = due_at(promotion.closed_at)
+        waits = f"Measured on {at:%a} {at.day} {at:%b}, after seven days of serving every case."
+    elif outcome is None and promotion.is_open:
+        waits = "Measured seven days after it serves every case."
+    return Expected(
+        f"{kpi.name} {change_in_words(kpi, change)}", promotion.expected_note, outcome, waits
+    )
 
 
 def _bound(promotion: Promotion) -> list[Bound]:
@@ -142,6 +256,8 @@ def _undo(promotion: Promotion, live: LiveRelease | None) -> str:
         if back is None:
             return "There is no earlier good release to go back to."
         return f"Roll back on the workflow’s page: {back.name} serves again at once."
+    if promotion.state == State.PILOTING:
+        return f"“Stop the pilot” makes {base} serve every case again at once: a reason is enough."
     if promotion.is_open and base:
         return (
             f"After it is live, “Roll back” makes {base} serve again at once: two clicks and a"

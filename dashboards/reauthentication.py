@@ -73,18 +73,22 @@ def safe_next(request: HttpRequest, url: str, default: str = "/") -> str:
     return url if inside else default
 
 
-def reauthenticated(page: str) -> Callable[[View[P]], View[P]]:
+def reauthenticated(
+    page: str, *, only: tuple[str, ...] | None = None
+) -> Callable[[View[P]], View[P]]:
     """Let a POST view run only after a recent password, else ask for it first.
 
     Args:
-        page: the URL name of the page with the form; it takes the same arguments as the view.
+        page: the URL name of the page with the form.
+        only: the view's arguments that the page takes too; None is all of them.
     """
 
     def guarded(view: View[P]) -> View[P]:
         def guard(request: UserRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if is_recent(request):
                 return view(request, *args, **kwargs)
-            back = reverse(page, kwargs=kwargs)
+            kept = kwargs if only is None else {name: kwargs[name] for name in only}
+            back = reverse(page, kwargs=kept)
             fields = {
                 name: str(value)[:LONGEST_KEPT]
                 for name, value in request.POST.items()

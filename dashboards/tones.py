@@ -115,6 +115,15 @@ OBSERVED: dict[str, Chip] = {
     "not_comparable": Chip("Not comparable", "none", "circle-dashed"),
 }
 
+# What a change did to the KPI it named.
+OUTCOME: dict[str, Chip] = {
+    "as_expected": Chip("As expected", "good", "circle-check"),
+    "less": Chip("Less than expected", "watch", "diamond"),
+    "opposite": Chip("The other way", "bad", "triangle-alert"),
+    "unclear": Chip("Within normal variation", "none", "circle-minus"),
+    "no_data": Chip("No data", "none", "circle-dashed"),
+}
+
 _KINDS = {
     "document": DOCUMENT,
     "observed": OBSERVED,
@@ -123,6 +132,7 @@ _KINDS = {
     "severity": SEVERITY,
     "risk": RISK,
     "state": STATE,
+    "outcome": OUTCOME,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -11,7 +12,7 @@ from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
@@ -19,7 +20,7 @@ from dashboards.forms import DecisionForm, ReasonForm, first_error
 from dashboards.gates import report_rows
 from dashboards.http import UserRequest, render_part
 from dashboards.promotion_page import promotion_page
-from dashboards.reauthentication import authenticated_at, kept_fields, reauthenticated
+from dashboards.reauthentication import how, is_recent, kept_fields, reauthenticated
 from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
 from governance.evals.models import GateReport
@@ -30,15 +31,20 @@ from governance.workflows.models import Workflow
 PER_PAGE = 40
 
 
-def _visible(request: UserRequest) -> PromotionQuerySet:
-    return Promotion.objects.visible_to(request.user).for_page()
+def visible(request: UserRequest) -> PromotionQuerySet:
+    """What this person may see, with what its page shows."""
+    return (
+        Promotion.objects.visible_to(request.user)
+        .for_page()
+        .select_related("expected_kpi", "outcome", "standing")
+    )
 
 
 @require_GET
 @login_required
 def promotions(request: UserRequest) -> HttpResponse:
     """Open promotions first, then what was decided."""
-    rows = _visible(request)
+    rows = visible(request)
     slug, state = request.GET.get("workflow", ""), request.GET.get("state", "")
     if slug:
         rows = rows.filter(workflow__slug=slug)
@@ -61,13 +67,13 @@ def promotions(request: UserRequest) -> HttpResponse:
 @login_required
 def promotion(request: UserRequest, pk: int) -> HttpResponse:
     """Everything somebody needs to decide, on one page. While evals run: their progress."""
-    found = get_object_or_404(_visible(request), pk=pk)
+    found = get_object_or_404(visible(request), pk=pk)
     if request.htmx and found.state != Promotion.State.EVALUATING:
         return HttpResponseClientRefresh()  # the gate has judged: the whole page is another one
-    return _page(request, found)
+    return show(request, found)
 
 
-def _page(
+def show(
     request: UserRequest,
     found: Promotion,
     *,
@@ -75,11 +81,19 @@ def _page(
     typed: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    """The page of a promotion, with what was typed and why it was refused."""
+    here = f"{reverse('promotion', args=(found.pk,))}#reason"
+    fresh = is_recent(request)
     context: dict[str, object] = {
         "page": promotion_page(found, request.user),
         "promotion": found,
         "error": error,
         "typed": typed or kept_fields(request),
+        "is_recent": fresh,
+        # Who has to prove it is them does so first: then the yes is one press.
+        "decide_url": "#reason"
+        if fresh
+        else f"{reverse('reauthenticate')}?{urlencode({'next': here})}",
     }
     return render_part(
         request, "dashboards/promotions/promotion.html", "progress", context, status=status
@@ -89,22 +103,26 @@ def _page(
 def _decide(
     request: UserRequest, pk: int, decision: Callable[..., Promotion], done: str
 ) -> HttpResponse:
-    found = get_object_or_404(_visible(request), pk=pk)
+    found = get_object_or_404(visible(request), pk=pk)
     form = DecisionForm(request.POST)
     if not form.is_valid():
-        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+        return show(request, found, error=first_error(form), typed=request.POST, status=422)
+    at, by = how(request)
     try:
         decided = decision(
             pk,
             actor=request.user,
             review_round=form.cleaned_data["review_round"],
             reason=form.cleaned_data["reason"],
-            authenticated_at=authenticated_at(request),
+            authenticated_at=at,
+            authenticated_by=by,
         )
     except GovernanceError as refusal:
-        found = get_object_or_404(_visible(request), pk=pk)
-        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
-    if decided.state == Promotion.State.LIVE:
+        found = get_object_or_404(visible(request), pk=pk)
+        return show(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+    if decided.state == Promotion.State.PILOTING:
+        done = f"Approved. The pilot of {decided.release.name} is open."
+    elif decided.state == Promotion.State.LIVE:
         done = f"{decided.release.name} is live in {decided.workflow.name} now."
     messages.success(request, done)
     return redirect("promotion", pk=pk)
@@ -150,15 +168,15 @@ def ask_again(request: UserRequest, pk: int) -> HttpResponse:
 def _ask(
     request: UserRequest, pk: int, act: Callable[..., Promotion], word: str, done: str
 ) -> HttpResponse:
-    found = get_object_or_404(_visible(request), pk=pk)
+    found = get_object_or_404(visible(request), pk=pk)
     form = ReasonForm(request.POST)
     if not form.is_valid():
-        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+        return show(request, found, error=first_error(form), typed=request.POST, status=422)
     try:
         act(pk, actor=request.user, **{word: form.cleaned_data["reason"]})
     except GovernanceError as refusal:
-        found = get_object_or_404(_visible(request), pk=pk)
-        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
+        found = get_object_or_404(visible(request), pk=pk)
+        return show(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
     messages.success(request, done)
     return redirect("promotion", pk=pk)
 

@@ -15,9 +15,9 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.comparing import csv_lines, search
-from dashboards.forms import ProposeForm, ReasonForm, first_error
+from dashboards.forms import ReasonForm, first_error
 from dashboards.http import UserRequest
-from dashboards.reauthentication import authenticated_at, kept_fields, reauthenticated
+from dashboards.reauthentication import how, kept_fields, reauthenticated
 from dashboards.registering import as_file
 from dashboards.slots import SlotView, facts, readable
 from dashboards.windows import words
@@ -37,7 +37,7 @@ from governance.releases.models import (
     Slot,
 )
 from governance.rollouts import services
-from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.models import Promotion
 from governance.workflows.models import Workflow
 
 PER_PAGE = 50
@@ -112,9 +112,6 @@ def _page(
         ).order_by("number"),
         "may_propose": may_propose,
         "open_promotion": open_one.first() if open_one is not None else None,
-        "unfinished": PostMortem.objects.unfinished().filter(rollback__workflow=workflow)
-        if may_propose
-        else (),
         "may_adopt": live is None and can(request.user, "promotion.adopt", workflow),
         "typed": typed or kept_fields(request),
         "error": error,
@@ -202,30 +199,6 @@ def _download(name: str) -> dict[str, str]:
 
 @require_POST
 @login_required
-def propose(request: UserRequest, digest: str) -> HttpResponse:
-    """Ask for this release to become live."""
-    found = get_object_or_404(_visible(request), pk=digest)
-    form = ProposeForm(request.POST)
-    if not form.is_valid():
-        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
-    try:
-        promotion = services.propose_promotion(
-            found,
-            actor=request.user,
-            rationale=form.cleaned_data["rationale"],
-            fixes=PostMortem.objects.visible_to(request.user)
-            .select_related("rollback")
-            .filter(pk=form.cleaned_data["fixes"])
-            .first(),
-        )
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
-    messages.success(request, "Asked. Its evals run now, then the gate judges them.")
-    return redirect("promotion", pk=promotion.pk)
-
-
-@require_POST
-@login_required
 @reauthenticated("release")
 def adopt(request: UserRequest, digest: str) -> HttpResponse:
     """Acknowledge what already runs, once per workflow."""
@@ -233,12 +206,14 @@ def adopt(request: UserRequest, digest: str) -> HttpResponse:
     form = ReasonForm(request.POST)
     if not form.is_valid():
         return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    at, by = how(request)
     try:
         services.adopt_as_found(
             found,
             actor=request.user,
             reason=form.cleaned_data["reason"],
-            authenticated_at=authenticated_at(request),
+            authenticated_at=at,
+            authenticated_by=by,
         )
     except GovernanceError as refusal:
         return _page(request, found, error=str(refusal), typed=request.POST, status=refusal.status)
@@ -259,6 +234,5 @@ urlpatterns: list[URLPattern] = [
         name="release-compare-documents",
     ),
     path("releases/<digest:digest>/release.json", release_file, name="release-file"),
-    path("releases/<digest:digest>/propose/", propose, name="promotion-propose"),
     path("releases/<digest:digest>/adopt/", adopt, name="release-adopt"),
 ]

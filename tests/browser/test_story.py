@@ -82,6 +82,7 @@ def test_read_the_week_approve_see_it_live_roll_back_and_explain(
     builder = enter("builder")
     page = builder.go("/releases/")
     page.get_by_role("link", name=re.compile(rf"\b{candidate.group()}\b")).first.click()
+    page.get_by_role("link", name="Ask for promotion").click()
     page.locator("[name=rationale]").fill("Once more.")
     page.get_by_role("button", name="Ask for promotion").click()
     page.wait_for_load_state("networkidle")

@@ -234,7 +234,7 @@ def test_pages_read_in_a_fixed_number_of_queries(
 ) -> None:  # fmt: skip
     promotion, client = propose(), login(owner)
     page_of(client, promotion)  # the first request of a session writes it
-    with django_assert_max_num_queries(27):
+    with django_assert_max_num_queries(42):
         page_of(client, promotion)
     with django_assert_max_num_queries(7):
         client.get("/promotions/")

@@ -54,7 +54,9 @@ ROWS: dict[str, Row] = {
     "promotions": Row(LOGGED_IN),
     # The one of this world needs a second approver, so another KPI owner may be asked.
     "promotion": Row(READERS | {OTHER_OWNER}, key="promotion"),
-    "promotion-propose": Row(NONE, {BUILDER}, key="new release", data={"rationale": "Better."}),
+    "promotion-propose": Row(
+        {BUILDER}, {BUILDER}, key="new release", data={"rationale": "Better."}
+    ),
     "promotion-approve": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
     "promotion-reject": Row(NONE, DECIDES | {OTHER_OWNER}, key="promotion", data=DECISION),
     "promotion-withdraw": Row(NONE, {BUILDER}, key="promotion", data={"reason": "Too early."}),
