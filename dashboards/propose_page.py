@@ -104,9 +104,9 @@ def propose_page(
     unfinished = list(
         PostMortem.objects.visible_to(user).unfinished().filter(rollback__workflow=release.workflow)
     )
-    envelope = StandingApproval.objects.filter(
-        pk=asked.get("standing"), workflow=release.workflow
-    ).first() if asked.get("standing") else None  # fmt: skip
+    key = asked.get("standing")
+    envelopes = StandingApproval.objects.filter(workflow=release.workflow)
+    envelope = envelopes.filter(pk=key).first() if key else None
     steps = envelope.pilot_steps if envelope is not None else steps
     found = preview(
         release, actor=user, road=asked.get("road") or Promotion.Road.PROMOTION,
