@@ -124,6 +124,17 @@ OUTCOME: dict[str, Chip] = {
     "no_data": Chip("No data", "none", "circle-dashed"),
 }
 
+# How far a live change has come at a pipeline that is told (push mode).
+PUSH = {
+    "asked": Chip("Asked", "watch", "hourglass"),
+    "delivered": Chip("Delivered, not confirmed", "watch", "mail-check"),
+    "confirmed": Chip("Confirmed by receipts", "good", "circle-check"),
+    "differs": Chip("Runs something else", "bad", "triangle-alert"),
+    "silent": Chip("Silent", "bad", "volume-x"),
+    "superseded": Chip("Superseded", "none", "circle-dashed"),
+    "failed": Chip("Not delivered", "bad", "circle-x"),
+}
+
 _KINDS = {
     "document": DOCUMENT,
     "observed": OBSERVED,
@@ -133,6 +144,7 @@ _KINDS = {
     "risk": RISK,
     "state": STATE,
     "outcome": OUTCOME,
+    "push": PUSH,
 }
 
 

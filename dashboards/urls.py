@@ -13,6 +13,7 @@ VIEWS = (
     "session",
     "reviews",
     "workflows",
+    "modes",
     "releases",
     "registering",
     "proposing",

@@ -11,6 +11,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from governance.common import outbound
+
 SHORTEST_SECRET = 40
 
 
@@ -68,6 +70,13 @@ def settings_are_whole(
                     f"{setting} names {dotted!r} for {slug}; there is no such module.",
                     id="countersign.E005",
                 )
+            )
+    for origin in settings.OUTBOUND_ALLOWED:
+        try:
+            outbound.check_url(origin, allowed=[origin])
+        except outbound.RefusedAddressError as refusal:
+            found.append(
+                Error(f"OUTBOUND_ALLOWED names {origin!r}: {refusal}", id="countersign.E006")
             )
     return found
 

@@ -286,6 +286,12 @@ EVAL_CASE_SOURCES = dict(
 RATE_LIMIT_OFREP = env_int("RATE_LIMIT_OFREP", 1_000, 0, 1_000_000)
 RATE_LIMIT_RECEIPTS = env_int("RATE_LIMIT_RECEIPTS", 200, 0, 1_000_000)
 
+# Origins such as http://pipeline.internal:8080 that may be called although they are not https or
+# not public.
+OUTBOUND_ALLOWED = env_list("OUTBOUND_ALLOWED")
+# Where files lie that `file:/path` references may name.
+SECRET_FOLDERS = env_list("SECRET_FOLDERS", "/run/secrets")
+
 # A live release is known good after so many run receipts and days, without a severe exception.
 LKG_RECEIPTS = env_int("LKG_RECEIPTS", 200, 1, 100_000_000)
 LKG_DAYS = env_int("LKG_DAYS", 3, 0, 365)

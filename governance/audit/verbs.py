@@ -89,6 +89,7 @@ VERBS: dict[str, str] = {
     "drill.cancelled": "called off the drill",
     "workflow.switched_off": "switched off",
     "workflow.switched_on": "switched on",
+    "workflow.mode_changed": "changed how releases reach",
     "workflow.guard_changed": "changed what the guard may do for",
     "case.pinned": "pinned a case of",
     "case.unpinned": "unpinned a case of",

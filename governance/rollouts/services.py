@@ -42,6 +42,7 @@ from governance.rollouts.proposals import (
     repropose_promotion,
     withdraw_promotion,
 )
+from governance.rollouts.push import set_mode
 from governance.rollouts.recall import decide as decide_recall
 from governance.rollouts.rolling_back import roll_back
 from governance.rollouts.standing import revoke_standing_approval, sign_standing_approval
@@ -80,6 +81,7 @@ __all__ = (
     "roll_back",
     "set_automatic_rollback",
     "set_freeze",
+    "set_mode",
     "sign_drill",
     "sign_standing_approval",
     "start_drill",

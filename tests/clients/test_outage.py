@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
@@ -165,7 +166,7 @@ def test_other_authorities_go_on_with_an_old_answer(server: Scripted, make_clien
 def test_each_case_stays_on_its_side_of_a_pilot_while_the_server_is_away(
     server: Scripted, make_client: Make
 ) -> None:
-    pilot = {
+    pilot: dict[str, Any] = {
         "algo": "flagd-v2", "pilot_release": B, "pilot_share": 2500, "pilot_salt": "s",
         "pilot_authority": "read_only",
     }  # fmt: skip

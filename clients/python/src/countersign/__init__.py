@@ -17,10 +17,12 @@ from countersign.errors import (
     UnreachableError,
 )
 from countersign.receipts import Counts, Receipts
+from countersign.webhooks import BadSignatureError, read_webhook
 
 __all__ = (
     "Answer",
     "BadAnswerError",
+    "BadSignatureError",
     "Client",
     "ContentError",
     "CountersignError",
@@ -31,5 +33,6 @@ __all__ = (
     "StaleAnswerError",
     "SwitchedOffError",
     "UnreachableError",
+    "read_webhook",
 )
 __version__ = "0.1.0"
