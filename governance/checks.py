@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from django.core.checks import CheckMessage, Error, register
 from governance.common import outbound
 
 SHORTEST_SECRET = 40
+SHORTEST_RETENTION = 30  # days; the database refuses to drop anything younger
 
 
 @register()
@@ -56,6 +58,7 @@ def settings_are_whole(
             )
         )
     found.extend(_ways_to_log_in())
+    found.extend(_data_protection())
     named = [("EVAL_TARGETS", *pair) for pair in settings.EVAL_TARGETS.items()]
     named += [("EVAL_CASE_SOURCES", *pair) for pair in settings.EVAL_CASE_SOURCES.items()]
     for setting, slug, dotted in named:
@@ -77,6 +80,29 @@ def settings_are_whole(
         except outbound.RefusedAddressError as refusal:
             found.append(
                 Error(f"OUTBOUND_ALLOWED names {origin!r}: {refusal}", id="countersign.E006")
+            )
+    return found
+
+
+def _data_protection() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for pattern in settings.REDACT_PATTERNS:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            found.append(
+                Error(
+                    f"REDACT_PATTERNS: {pattern!r} is no regular expression ({error}).",
+                    id="countersign.E009",
+                )
+            )
+    for name in ("RECEIPT_DAYS", "SPAN_DAYS"):
+        if 0 < getattr(settings, name) < SHORTEST_RETENTION:
+            found.append(
+                Error(
+                    f"{name} must be 0 (keep) or at least {SHORTEST_RETENTION}.",
+                    id="countersign.E010",
+                )
             )
     return found
 

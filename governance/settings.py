@@ -109,6 +109,7 @@ MIDDLEWARE = [
     # Pages and static files alike. It pads at random, and the CSRF token is masked anew each time.
     "django.middleware.gzip.GZipMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -313,6 +314,14 @@ AUDIT_SINK_DIR = os.environ.get("AUDIT_SINK_DIR", "")
 AUDIT_SINK_EMAIL = env_list("AUDIT_SINK_EMAIL")
 AUDIT_CHECKPOINT_EVENTS = env_int("AUDIT_CHECKPOINT_EVENTS", 1_000, 1, 1_000_000)
 AUDIT_CHECKPOINT_MINUTES = env_int("AUDIT_CHECKPOINT_MINUTES", 15, 1, 1_440)
+
+# Personal data of your own kind, taken out before the first write: one regular expression a line.
+REDACT_PATTERNS = [
+    line for line in (os.environ.get("REDACT_PATTERNS") or "").splitlines() if line.strip()
+]
+# Days after which receipts and spans are dropped; their seals and sums stay. 0 keeps them.
+RECEIPT_DAYS = env_int("RECEIPT_DAYS", 0, 0, 3650)
+SPAN_DAYS = env_int("SPAN_DAYS", 0, 0, 3650)
 
 LOGGING = {
     "version": 1,

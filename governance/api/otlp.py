@@ -25,6 +25,7 @@ from governance.api.middleware import RETRY_AFTER
 from governance.api.tokens import TooManyError, require_token
 from governance.common.errors import GovernanceError, InvalidInputError
 from governance.people.models import ApiToken
+from governance.receipts.services import redaction_patterns
 from governance.receipts.spans import Decoder
 from governance.receipts.traces import SpanResult, store_spans
 
@@ -48,7 +49,7 @@ def traces(request: HttpRequest) -> HttpResponse:
             raise BodyError(f"Content-Type must be {PROTOBUF} or {JSON}.", 415)
         body = read_body(request)
         # Only to tell this year from 1970: the receipt itself is judged by the database's clock.
-        decoder = Decoder(settings.SECRET_KEY.encode(), datetime.now(UTC))
+        decoder = Decoder(settings.SECRET_KEY.encode(), datetime.now(UTC), redaction_patterns())
         decoded = decoder.protobuf(body) if encoding == PROTOBUF else decoder.json(body)
         result = store_spans(decoded.spans, token=token)
         result.rejected.update(decoded.rejected)

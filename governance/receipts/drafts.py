@@ -14,6 +14,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from governance.common.canonical import is_digest
 from governance.common.errors import InvalidInputError
 from governance.common.json_faults import LARGEST_SAFE_INTEGER
+from governance.receipts.redaction import redact, redact_identity
 
 OLDEST = timedelta(days=3 * 366)  # each day of receipts is a table: no days without bounds
 MOST_AHEAD = timedelta(days=1)  # a sender's clock may be wrong, its calendar may not
@@ -95,12 +96,16 @@ def decimal_of(value: object) -> Decimal | None:
 
 
 def checked(
-    draft: ReceiptDraft, moment: datetime, units: Mapping[str, str] | None = None
+    draft: ReceiptDraft,
+    moment: datetime,
+    units: Mapping[str, str] | None = None,
+    patterns: Sequence[re.Pattern[str]] = (),
 ) -> ReceiptDraft:
     """Return the draft in the form in which it is stored.
 
     Args:
         moment: the true time now; decides which `started_at` is too old or ahead of the clock.
+        patterns: an operator's own patterns of personal data, see `redaction`.
         units: of measures that a KPI reads (share, seconds, ms), which bounds them; else the
             name does: `correct` and `policy_ok` are shares, `_s` is seconds, `_ms` milliseconds.
 
@@ -132,21 +137,24 @@ def checked(
         draft,
         started_at=started_at,
         resolved_by=_text("resolved_by", draft.resolved_by, 60),
-        segment=_text("segment", draft.segment, 100),
-        case_id=_text("case_id", draft.case_id, 200),
+        segment=redact(_text("segment", draft.segment, 100), patterns)[:100],
+        case_id=redact_identity(_text("case_id", draft.case_id, 200), patterns),
         duration_ms=_number("duration_ms", draft.duration_ms, 0.0, LONGEST_RUN_MS),
         cost=_money("cost", draft.cost, Decimal(0), HIGHEST_COST, 8),
-        outcome=_text("outcome", draft.outcome, 100),
+        outcome=redact(_text("outcome", draft.outcome, 100), patterns)[:100],
         quality=_number("quality", draft.quality, 0.0, 1.0),
         amount=_money("amount", draft.amount, -HIGHEST_AMOUNT, HIGHEST_AMOUNT, 4),
-        refs=_texts("refs", draft.refs, 60, 200),
+        refs={
+            name: redact(text, patterns)
+            for name, text in _texts("refs", draft.refs, 60, 200).items()
+        },
         measures=measures,
         violations=violations,
         observed=_texts("observed", draft.observed, 60, LONGEST_OBSERVED),
         model_answered=_text("model_answered", draft.model_answered, 200),
         tokens_in=_count("tokens_in", draft.tokens_in),
         tokens_out=_count("tokens_out", draft.tokens_out),
-        error=clean(draft.error)[:ERROR_LENGTH],
+        error=redact(clean(draft.error)[: 2 * ERROR_LENGTH], patterns)[:ERROR_LENGTH],
     )
 
 

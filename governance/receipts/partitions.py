@@ -1,4 +1,4 @@
-"""The partitions of receipts and spans: one per UTC day, made when the first row needs it."""
+"""The partitions of receipts and spans: made when the first row needs one, dropped when old."""
 
 from __future__ import annotations
 
@@ -63,3 +63,27 @@ def _make(days: list[date]) -> int:
         # Only what is committed may be remembered.
         transaction.on_commit(lambda: _known.update(days))
     return len(made)
+
+
+def drop_before(parent: str, first_kept: date) -> list[str]:
+    """Drop the partitions of `parent` that hold only days before `first_kept`.
+
+    Seals, roll-ups and the audit stay. The database itself refuses to drop the last thirty days.
+
+    Args:
+        parent: governance_receipt or governance_span.
+
+    Returns:
+        The days that were dropped, in order.
+    """
+    with audit.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT cs_drop_partitions(%s, %s)", [parent, first_kept])
+            days = [day.isoformat() for (day,) in cursor.fetchall()]
+        if days:
+            audit.record(
+                "receipts.partition_dropped", actor=ACTOR, table=parent, days=days,
+                label=days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
+            )  # fmt: skip
+        transaction.on_commit(forget)
+    return days

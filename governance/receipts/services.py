@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
@@ -27,6 +30,18 @@ from governance.releases.models import ReleaseApproval
 from governance.workflows.models import Workflow
 
 SCOPE = ApiToken.Scope.RECEIPTS_WRITE
+
+
+@lru_cache(maxsize=4)
+def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern) for pattern in patterns)
+
+
+def redaction_patterns() -> tuple[re.Pattern[str], ...]:
+    """The operator's own patterns of personal data, compiled once."""
+    return _compiled(tuple(settings.REDACT_PATTERNS))
+
+
 # A run that began just before a rollback or a promotion still ends on the old release, and the
 # sender's clock is not ours.
 GRACE_AFTER = timedelta(minutes=10)
@@ -133,7 +148,7 @@ def _acceptable(
     fits = []
     for index, draft in drafts:
         try:
-            fit = checked(draft, moment, units.get(str(draft.workflow)))
+            fit = checked(draft, moment, units.get(str(draft.workflow)), redaction_patterns())
             check_workflow(fit, currencies, token)
         except InvalidInputError as error:
             shown = draft.run_id if _is_storable(draft.run_id) else ""

@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from governance.common.canonical import parse_json
 from governance.common.errors import InvalidInputError
 from governance.receipts.drafts import MOST_AHEAD, OLDEST, clean
+from governance.receipts.redaction import redact
 
 MOST_SPANS = 20_000  # per request
 LONGEST_TEXT = 8_192  # characters of one attribute; the rest is cut and the cut is marked
@@ -101,9 +102,13 @@ class Decoder:
     Args:
         key: secret that keys the hashes of content, so that nobody finds a text by trying.
         moment: the true time now; spans far from it are rejected.
+        patterns: an operator's own patterns of personal data, see `redaction`.
     """
 
-    def __init__(self, key: bytes, moment: datetime) -> None:
+    def __init__(
+        self, key: bytes, moment: datetime, patterns: Sequence[re.Pattern[str]] = ()
+    ) -> None:
+        self.patterns = patterns
         self.key = hashlib.sha256(key).digest()
         self.earliest = int((moment - OLDEST).timestamp()) * 10**9
         self.latest = int((moment + MOST_AHEAD).timestamp()) * 10**9
@@ -129,7 +134,7 @@ class Decoder:
                     for pair in span.attributes:
                         name = pair.key
                         value = self._proto(pair.value)
-                        attributes[name] = self._hidden(value) if is_content(name) else value
+                        attributes[name] = self._kept(name, value)
                     events = [
                         (
                             event.name,
@@ -163,8 +168,7 @@ class Decoder:
                 for span in _objects(scope, "spans"):
                     attributes = self._pairs(_objects(span, "attributes"))
                     for name in attributes:
-                        if is_content(name):
-                            attributes[name] = self._hidden(attributes[name])
+                        attributes[name] = self._kept(name, attributes[name])
                     events = [
                         (str(event.get("name", "")), self._pairs(_objects(event, "attributes")))
                         for event in _objects(span, "events")[:MOST_EVENTS]
@@ -216,10 +220,7 @@ class Decoder:
                 attributes[EVENTS] = [
                     {
                         "name": event[:200],
-                        "attributes": {
-                            key: self._hidden(value) if is_content(key) else value
-                            for key, value in pairs.items()
-                        },
+                        "attributes": {key: self._kept(key, value) for key, value in pairs.items()},
                     }
                     for event, pairs in events
                 ]
@@ -240,6 +241,19 @@ class Decoder:
         """Return the service's name, and what of the resource the receipt is made of."""
         kept = {name: value for name, value in pairs.items() if name.startswith(KEPT_RESOURCE)}
         return str(pairs.get("service.name", ""))[:200], kept
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """Content as a keyed hash; of the rest what gives nobody away."""
+        return self._hidden(value) if is_content(name) else self._redacted(value)
+
+    def _redacted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return redact(value, self.patterns)
+        if isinstance(value, list):
+            return [self._redacted(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._redacted(item) for name, item in value.items()}
+        return value
 
     def _hidden(self, value: Any) -> str:
         text = value if isinstance(value, str) else repr(value)

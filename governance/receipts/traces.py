@@ -28,6 +28,7 @@ from governance.receipts.services import (
     check_workflow,
     kpi_units,
     prepare,
+    redaction_patterns,
     wake_triage,
     with_partitions,
 )
@@ -171,7 +172,9 @@ def _draft(
         raise InvalidInputError(f"This token may not send receipts for {workflow}.")
     if run is None:
         return None
-    draft = checked(draft_of(spans, run, workflow), received_at, units.get(workflow))
+    draft = checked(
+        draft_of(spans, run, workflow), received_at, units.get(workflow), redaction_patterns()
+    )
     check_workflow(draft, currencies, token)
     return draft
 
