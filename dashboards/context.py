@@ -40,6 +40,11 @@ PLACES = (
     ("promotions", "Decisions", "git-pull-request-arrow", ("promotion", "gate-report"), True),
     ("exceptions", "Exceptions", "inbox", ("exception",), True),
     ("workflows", "Workflows", "workflow", ("workflow", "rollback"), True),
+    ("workflows", "Workflows", "workflow", ("workflow",), True),
+    (
+        "controls", "Controls", "sliders-horizontal",
+        ("control", "standing", "freeze", "delegation", "absence", "drill"), False,
+    ),
     ("releases", "Releases", "rocket", ("release",), False),
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
     ("evals", "Evals", "shield-check", ("eval",), False),
@@ -51,6 +56,8 @@ FOR_ADMINS = (
     ("people", "People", "users", ("person",), False),
     ("tokens", "Tokens", "key-round", ("token",), False),
 )
+)  # fmt: skip
+FOR_ADMINS = (("tokens", "Tokens", "key-round", ("token",), False),)
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
@@ -68,6 +75,9 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 def _counts(user: User) -> dict[str, Any]:
     """Everything the frame counts, in one query."""
     unfinished = PostMortem.objects.visible_to(user).unfinished()
+    emergencies = Promotion.objects.visible_to(user).filter(
+        road=Promotion.Road.EMERGENCY, state=Promotion.State.LIVE, ratified_at=None
+    )
     # Backwards along the index until the first row; a Max would read every hour there is.
     newest = (
         RollUp.objects.filter(
@@ -81,6 +91,7 @@ def _counts(user: User) -> dict[str, Any]:
             Promotion.objects.visible_to(user).filter(state=Promotion.State.AWAITING_OWNER)
         ),
         exceptions=_counted(ExceptionCase.objects.visible_to(user).open()),
+        emergencies=_counted(emergencies),
         unfinished=_counted(unfinished),
         overdue=_counted(unfinished.filter(due_at__lt=Now())),
         newest=Subquery(newest),
@@ -104,6 +115,7 @@ def _navigation(request: HttpRequest, user: User, counts: Any) -> list[Item]:
     numbers = {
         "promotions": (counts["decisions"], "waiting for a decision", False),
         "exceptions": (counts["exceptions"], "open", False),
+        "controls": (counts["emergencies"], "waiting to be ratified", True),
         "post-mortems": (counts["unfinished"], "unfinished", counts["overdue"] > 0),
     }
     places = PLACES + (FOR_ADMINS if user.role == User.Role.ADMIN else ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, Q
 
 from governance.people.models import Signature, User
 from governance.releases.models import Slot
@@ -61,6 +61,19 @@ class StandingApproval(models.Model):
         return self.title
 
 
+class FreezeWindowQuerySet(models.QuerySet["FreezeWindow"]):
+    def visible_to(self, user: User) -> FreezeWindowQuerySet:
+        """Those of the workflows this person sees; those of all, for who sees at least one."""
+        if user.reads_everything:
+            return self
+        seen = Workflow.objects.visible_to(user)
+        return self.filter(Q(workflow__in=seen) | Q(Exists(seen), workflow=None))
+
+    def to_come(self, at: datetime) -> FreezeWindowQuerySet:
+        """Running at that moment or later, and not lifted."""
+        return self.filter(cancelled_at=None, ends_at__gt=at)
+
+
 class FreezeWindow(models.Model):
     """A time in which nothing goes forward, such as the month-end close. Going back always may."""
 
@@ -75,6 +88,8 @@ class FreezeWindow(models.Model):
     set_at = models.DateTimeField()
     cancelled_at = models.DateTimeField(null=True, blank=True)
     cancelled_by_label = models.CharField(max_length=200, blank=True)
+
+    objects = FreezeWindowQuerySet.as_manager()
 
     class Meta:
         ordering = ("starts_at",)
