@@ -40,10 +40,12 @@ PLACES = (
     ("promotions", "Decisions", "git-pull-request-arrow", ("promotion", "gate-report"), True),
     ("exceptions", "Exceptions", "inbox", ("exception",), True),
     ("workflows", "Workflows", "workflow", ("workflow", "rollback"), True),
-    ("workflows", "Workflows", "workflow", ("workflow",), True),
     (
-        "controls", "Controls", "sliders-horizontal",
-        ("control", "standing", "freeze", "delegation", "absence", "drill"), False,
+        "controls",
+        "Controls",
+        "sliders-horizontal",
+        ("control", "standing", "freeze", "delegation", "absence", "drill"),
+        False,
     ),
     ("releases", "Releases", "rocket", ("release",), False),
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
@@ -56,8 +58,6 @@ FOR_ADMINS = (
     ("people", "People", "users", ("person",), False),
     ("tokens", "Tokens", "key-round", ("token",), False),
 )
-)  # fmt: skip
-FOR_ADMINS = (("tokens", "Tokens", "key-round", ("token",), False),)
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:

@@ -350,24 +350,6 @@ def test_the_overview_says_what_is_in_force_in_few_queries(
         assert len(queries) <= 26, (url, len(queries))
 
 
-def test_only_an_administrator_gives_and_takes_the_emergency_right(
-    admin: User, analyst: User, cfo: User, confirmed: Login, login: Login
-) -> None:
-    give = {"person": analyst.pk, "reason": "On call."}
-    assert confirmed(cfo).post("/controls/emergency-rights/give/", give).status_code == 403
-    answer = login(admin).post("/controls/emergency-rights/give/", give)
-    assert answer["Location"].startswith("/reauthenticate/")
-    client = confirmed(admin)
-    assert "Give somebody this right" in text(client, "/controls/")
-    wrong = {**give, "person": ""}
-    assert client.post("/controls/emergency-rights/give/", wrong).status_code == 422
-    assert client.post("/controls/emergency-rights/give/", give).status_code == 302
-    assert User.objects.get(pk=analyst.pk).emergency_changes
-    take = f"/controls/emergency-rights/{analyst.pk}/take/"
-    assert client.post(take, {"reason": "Off the rota."}).status_code == 302
-    assert not User.objects.get(pk=analyst.pk).emergency_changes
-
-
 def test_an_emergency_that_nobody_ratified_says_that_it_was_reverted(
     emergency: Promotion, cfo: User, login: Login
 ) -> None:

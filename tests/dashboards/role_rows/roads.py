@@ -38,8 +38,6 @@ WINDOW = {
 AHEAD = {"first": "2030-02-04", "last": "2030-02-08"}
 ROWS: dict[str, Row] = {
     "controls": Row(LOGGED_IN),
-    "control-right-give": Row(NONE, {ADMIN}, data=dict(WHY)),
-    "control-right-take": Row(NONE, {ADMIN}, key="holder", data=dict(WHY)),
     "workflow-emergency": Row(READERS, key="workflow"),
     "workflow-emergency-make-live": Row(
         NONE, {OWNER}, key="workflow", data={"incident": "INC-1", **WHY}
@@ -70,7 +68,6 @@ ROWS: dict[str, Row] = {
 def extend(world: World, cast: Cast) -> None:
     """An envelope, a freeze, a delegation and an absence to come; an emergency that waits."""
     User.objects.filter(pk=cast.owner.pk).update(emergency_changes=True)
-    world["holder"] = (cast.owner.pk,)
     moment, day = now(), timedelta(days=1)
     world["standing"] = (
         services.sign_standing_approval(
@@ -110,6 +107,5 @@ def extend(world: World, cast: Cast) -> None:
     world["emergency"] = (waiting.pk,)
 
     ROWS["workflow-emergency-make-live"].data["release"] = cast.make_release(0.77).pk
-    ROWS["control-right-give"].data["person"] = str(cast.builder.pk)
     ROWS["freeze-let-through"].data["promotion"] = cast.promotion.pk
     ROWS["delegation-give"].data["to"] = str(cast.cfo.pk)
