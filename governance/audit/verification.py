@@ -1,27 +1,33 @@
 """Reading the chain again: does every event still say what it said, in the same order?
 
 What a chain alone cannot show: that its newest events were cut off, or that somebody with the
-database's superuser wrote it anew from some event to the end. Both leave a chain that fits.
+database's superuser wrote it anew from some event to the end. Both leave a chain that fits, but
+not the roots that were signed before: `checkpoint_verification` compares those.
+
+Every hash is computed here and every body is parsed here; the database only hands out rows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
 
 import django
+import psycopg
 from django.db import connection, transaction
+from pydantic_core import from_json  # parses twice as fast as json.loads
 
 from governance.audit.chain import DOMAIN, GENESIS
+from governance.audit.merkle import BLOCK, Tree, root_of
 
-CHUNK = 2_000  # events per fetch
+CHUNK = 4_000  # events per fetch
+LONGEST_PART = 32 * BLOCK  # events that one process takes at once
 FAULTS_KEPT = 50
 # What the columns repeat from the body, in the order of the statement.
 COLUMNS = (
@@ -29,9 +35,11 @@ COLUMNS = (
     "actor_label", "verb", "object_type", "object_id", "object_label", "object_digest", "workflow",
     "reason",
 )  # fmt: skip
+# Times come as text: a year that Python cannot hold is a fault, not a crash.
 STATEMENT = """
-SELECT seq, prev, hash, body, event_id::text, recorded_at, occurred_at, demo, actor_type, actor_id,
-       actor_label, verb, object_type, object_id, object_label, object_digest, workflow, reason
+SELECT seq, prev, hash, convert_to(body, 'UTF8'), event_id::text, recorded_at::text,
+       occurred_at::text, demo, actor_type, actor_id, actor_label, verb, object_type, object_id,
+       object_label, object_digest, workflow, reason
 FROM governance_auditevent WHERE seq BETWEEN %s AND %s ORDER BY seq
 """
 BEFORE_THE_FIRST = -(2**62)  # an event that was slipped in there is read too
@@ -57,6 +65,8 @@ class Verification:
     from_the_start: bool  # the first link was checked against the fixed beginning of every chain
     fault_count: int
     faults: tuple[Fault, ...]  # the first of them
+    # Merkle roots over the first so many events, for the sizes that were asked for and reached.
+    roots: dict[int, str] = field(default_factory=dict)
 
     @property
     def intact(self) -> bool:
@@ -75,30 +85,54 @@ class Verification:
         return f"Broken: {places} in {span}, {whole} to event {self.last:,}."
 
     def as_json(self) -> dict[str, Any]:
-        return {"intact": self.intact, "sentence": self.sentence, **asdict(self)}
+        said = asdict(self)
+        del said["roots"]
+        return {"intact": self.intact, "sentence": self.sentence, **said}
 
 
-def verify(first: int = 1, last: int | None = None, *, processes: int = 1) -> Verification:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One stretch, verified, and what the Merkle tree of the whole needs of it."""
+
+    result: Verification
+    blocks: list[bytes]  # roots of its whole blocks
+    edges: dict[int, list[bytes]]  # per size asked for: the right edge within the last block
+
+
+def verify(
+    first: int = 1, last: int | None = None, *, processes: int = 1, sizes: Iterable[int] = ()
+) -> Verification:
     """Verify the events from seq `first` to `last`, by default all that exist now.
 
     Args:
         processes: how many to share the work among; each opens its own connection.
+        sizes: return the Merkle roots over so many events; only together with `first` = 1.
     """
     end = last if last is not None else _newest()
-    share = -(-(end - first + 1) // processes)
+    wanted = sorted({size for size in sizes if 0 < size <= end})
     if processes == 1 or end - first < processes:
-        return _verify_part(first, end)
+        return _joined([_verify_part(first, end, wanted)], wanted)
+    share = min(-(-(end - first + 1) // processes), LONGEST_PART)
+    share = -(-share // BLOCK) * BLOCK  # whole blocks of the Merkle tree, so parts can be joined
     bounds = [(start, min(start + share - 1, end)) for start in range(first, end + 1, share)]
     # django.setup first: what is unpickled after it imports models.
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(len(bounds), mp_context=spawn, initializer=django.setup) as pool:
-        return _joined(list(pool.map(_verify_part, *zip(*bounds, strict=True))))
+    with ProcessPoolExecutor(processes - 1, mp_context=spawn, initializer=django.setup) as pool:
+        given = [pool.submit(_verify_part, *each, wanted) for each in bounds]
+        # This process takes from the end what no other one has begun; they need a moment to start.
+        own = {
+            at: _verify_part(*bounds[at], wanted)
+            for at in reversed(range(len(bounds)))
+            if given[at].cancel()
+        }
+        parts = [own[at] if at in own else given[at].result() for at in range(len(bounds))]
+    return _joined(parts, wanted)
 
 
 def verify_newest(count: int) -> Verification:
     """Verify the newest `count` events only: what a page can afford each time it is opened."""
     newest = _newest()
-    return _verify_part(max(1, newest - count + 1), newest)
+    return _verify_part(max(1, newest - count + 1), newest).result
 
 
 def sensible_processes() -> int:
@@ -113,38 +147,50 @@ def _newest() -> int:
     return newest or 0
 
 
-def _rows(first: int, last: int) -> Iterator[tuple[Any, ...]]:
+def _chunks(first: int, last: int) -> Iterator[list[tuple[Any, ...]]]:
     """The events in order, in one snapshot: what is written meanwhile is no false alarm."""
-    with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.execute(STATEMENT, [first, last])
-        while rows := cursor.fetchmany(CHUNK):
-            yield from rows
+    with transaction.atomic():
+        connection.ensure_connection()
+        driver = cast("psycopg.Connection[tuple[Any, ...]]", connection.connection)
+        # Binary results, which Django's own cursors do not offer: bodies come as bytes.
+        with driver.cursor("audit_verification", binary=True) as cursor:
+            cursor.execute(STATEMENT, [first, last])
+            while rows := cursor.fetchmany(CHUNK):
+                yield rows
 
 
-def _verify_part(first: int, last: int) -> Verification:
+def _verify_part(first: int, last: int, sizes: Sequence[int] = ()) -> _Part:
     """Verify one stretch, and its link to the event before it."""
     from_the_start = first <= 1
     found: list[Fault] = []
     count = events = last_seq = 0
     expected = first
     previous = GENESIS if from_the_start else _hash_of(first - 1)
-    for row in _rows(BEFORE_THE_FIRST if from_the_start else first, last):
-        events += 1
-        seq, prev = row[:2]
-        faults = _faults_of(row)
-        if seq < expected:
-            faults.append(Fault(seq, "order", f"Event {seq:,} stands before the first one."))
-        elif seq > expected:
-            faults.append(Fault(seq, "gap", _missing(expected, seq - 1)))
-        elif prev != previous:
-            faults.append(Fault(seq, "link", f"Event {seq:,} does not link to the one before it."))
-        count += len(faults)
-        found.extend(faults[: FAULTS_KEPT - len(found)])
-        expected, previous, last_seq = max(seq + 1, expected), row[2], seq
+    leaves = _Leaves(first, [size for size in sizes if size >= first])
+    for rows in _chunks(BEFORE_THE_FIRST if from_the_start else first, last):
+        hashes = []
+        for row in rows:
+            seq = row[0]
+            faults = [] if _is_whole(row) else _faults_of(row)
+            if seq < expected:
+                faults.append(Fault(seq, "order", f"Event {seq:,} stands before the first one."))
+            elif seq > expected:
+                faults.append(Fault(seq, "gap", _missing(expected, seq - 1)))
+            elif row[1] != previous:
+                faults.append(
+                    Fault(seq, "link", f"Event {seq:,} does not link to the one before it.")
+                )
+            if faults:
+                count += len(faults)
+                found.extend(faults[: FAULTS_KEPT - len(found)])
+            expected, previous, last_seq = max(seq + 1, expected), row[2], seq
+            hashes.append(previous)
+        events += len(rows)
+        leaves.add(hashes)
     if expected <= last:
         count += 1
         found.append(Fault(last, "gap", _missing(expected, last)))
-    return Verification(
+    result = Verification(
         first=first if events else 0,
         last=last_seq,
         events=events,
@@ -153,6 +199,35 @@ def _verify_part(first: int, last: int) -> Verification:
         fault_count=count,
         faults=tuple(found[:FAULTS_KEPT]),
     )
+    return _Part(result, leaves.tree.blocks, leaves.edges)
+
+
+class _Leaves:
+    """The Merkle tree over one stretch, as far as somebody asked for a root in or behind it.
+
+    Events that are missing or stand elsewhere make other roots, which is what roots are for.
+    """
+
+    def __init__(self, first: int, sizes: list[int]) -> None:
+        self.tree = Tree()
+        self.edges: dict[int, list[bytes]] = {}
+        self._before = first - 1
+        self._sizes = iter(sizes)
+        self._next = next(self._sizes, 0)
+
+    def add(self, hashes: list[str]) -> None:
+        if not self._next:
+            return
+        tree, before = self.tree, self._before
+        for text in hashes:
+            try:
+                tree.append(bytes.fromhex(text[7:]))
+            except ValueError:
+                tree.append(text.encode())  # no hash at all, so no root that was ever signed
+            if before + tree.size == self._next:
+                inside = (tree.size % BLOCK).bit_count()
+                self.edges[self._next] = tree.edge[len(tree.edge) - inside :]
+                self._next = next(self._sizes, 0)
 
 
 def _missing(first: int, last: int) -> str:
@@ -168,55 +243,90 @@ def _hash_of(seq: int) -> str:
     return row[0] if row else f"event {seq} is missing"
 
 
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    """Whether an event fits its hash and its columns fit its body: the common case, fast."""
+    seq, prev, stored_hash, text, event_id, recorded_at, occurred_at, *others = row
+    if stored_hash != "sha256:" + hashlib.sha256(DOMAIN + text).hexdigest():
+        return False
+    try:
+        body = from_json(text, cache_strings="keys")
+        actor, thing = body["actor"], body["object"]
+        return (
+            others == [
+                body["demo"], actor["type"], actor["id"], actor["label"], body["verb"],
+                thing["type"], thing["id"], thing["label"], thing["digest"], body["workflow"],
+                body["reason"],
+            ]
+            and body["seq"] == seq
+            and body["prev"] == prev
+            and body["event_id"] == event_id
+            and _same_moment(body["recorded_at"], recorded_at)
+            and _same_moment(body["occurred_at"], occurred_at)
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
 def _faults_of(row: tuple[Any, ...]) -> list[Fault]:
     """What is wrong within one event: its hash, and its columns against its body."""
-    seq, prev, stored_hash, text = row[:4]
+    seq, _, stored_hash, text = row[:4]
     faults: list[Fault] = []
-    if stored_hash != "sha256:" + hashlib.sha256(DOMAIN + text.encode()).hexdigest():
+    if stored_hash != "sha256:" + hashlib.sha256(DOMAIN + text).hexdigest():
         faults.append(Fault(seq, "hash", f"Event {seq:,} is not what was hashed."))
     try:
-        body = json.loads(text)
+        body = from_json(text)
         actor, thing = body["actor"], body["object"]
         said = (
             body["seq"], body["prev"], body["event_id"], body["recorded_at"], body["occurred_at"],
             body["demo"], actor["type"], actor["id"], actor["label"], body["verb"], thing["type"],
             thing["id"], thing["label"], thing["digest"], body["workflow"], body["reason"],
         )  # fmt: skip
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         faults.append(Fault(seq, "body", f"The body of event {seq:,} cannot be read."))
         return faults
-    shown = (seq, prev, row[4], row[5].isoformat(), row[6].isoformat(), *row[7:])
-    if said == shown:
-        return faults
-    for name, in_body, in_column in zip(COLUMNS, said, shown, strict=True):
-        if in_body != in_column and not _same_moment(name, in_body, in_column):
+    for name, in_body, in_column in zip(COLUMNS, said, (*row[:2], *row[4:]), strict=True):
+        is_time = name in ("recorded_at", "occurred_at")
+        if not (_same_moment(in_body, in_column) if is_time else in_body == in_column):
             faults.append(
                 Fault(seq, "column", f"The column {name} of event {seq:,} differs from its body.")
             )
     return faults
 
 
-def _same_moment(name: str, in_body: Any, in_column: Any) -> bool:
-    """Whether two texts are one moment: the connection may show another offset."""
-    if name not in ("recorded_at", "occurred_at"):
-        return False
+def _same_moment(in_body: Any, in_column: str) -> bool:
+    """Whether two texts are one moment: PostgreSQL and Python write it differently."""
     try:
         return datetime.fromisoformat(in_body) == datetime.fromisoformat(in_column)
     except (TypeError, ValueError):
         return False
 
 
-def _joined(parts: list[Verification]) -> Verification:
+def _joined(parts: list[_Part], sizes: Sequence[int]) -> Verification:
     """One result for neighbouring parts; each part checked its link to the part before it."""
-    read = [part for part in parts if part.events]
-    faults = [fault for part in parts for fault in part.faults]
-    count = sum(part.fault_count for part in parts)
+    results = [part.result for part in parts]
+    read = [result for result in results if result.events]
+    faults = [fault for result in results for fault in result.faults]
     return Verification(
         first=read[0].first if read else 0,
         last=read[-1].last if read else 0,
-        events=sum(part.events for part in parts),
+        events=sum(result.events for result in results),
         head=read[-1].head if read else "",
-        from_the_start=parts[0].from_the_start,
-        fault_count=count,
+        from_the_start=results[0].from_the_start,
+        fault_count=sum(result.fault_count for result in results),
         faults=tuple(faults[:FAULTS_KEPT]),
+        roots=_roots(parts, sizes) if results[0].from_the_start else {},
     )
+
+
+def _roots(parts: list[_Part], sizes: Sequence[int]) -> dict[int, str]:
+    """The root over the first so many events, from the blocks and edges of the parts."""
+    blocks = [block for part in parts for block in part.blocks]
+    edges = {size: edge for part in parts for size, edge in part.edges.items()}
+    tree = Tree()
+    found = {}
+    for size in sizes:
+        if size in edges and size // BLOCK <= len(blocks):
+            while tree.size < size // BLOCK * BLOCK:
+                tree.append_block(blocks[tree.size // BLOCK])
+            found[size] = "sha256:" + root_of([*tree.edge, *edges[size]]).hex()
+    return found

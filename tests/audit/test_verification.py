@@ -13,76 +13,19 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection
 from psycopg.conninfo import make_conninfo
 
 from governance import audit
 from governance.audit import Actor
-from governance.audit.chain import event_hash
+from governance.audit.merkle import BLOCK, root
 from governance.audit.models import AuditEvent
 from governance.audit.verification import verify, verify_newest
-from governance.common.canonical import canonical
+from tests.audit.tampering import EVENTS, insert_after, rehash, swap, tamper, write
 
 SYSTEM = Actor.system("tests")
 pytestmark = pytest.mark.django_db(transaction=True)
-TABLE = "governance_auditevent"
-
-
-def write(count: int) -> None:
-    with audit.atomic():
-        for number in range(1, count + 1):
-            audit.record("demo.seeded", actor=SYSTEM, reason=f"reason {number}", number=number)
-
-
-def tamper(*statements: str) -> None:
-    """Do what only the superuser of the database can: write past the triggers."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("RESET ROLE")
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.execute("SET LOCAL ROLE cs_app")
-
-
-def rehash(seq: int) -> None:
-    """Give event `seq` another reason in body, column and hash."""
-    event = AuditEvent.objects.get(seq=seq)
-    body = canonical({**json.loads(event.body), "reason": "another"})
-    fields = f"body = '{body}', reason = 'another', hash = '{event_hash(body)}'"
-    tamper(f"UPDATE {TABLE} SET {fields} WHERE seq = {seq}")
-
-
-def insert_after(seq: int) -> None:
-    """Slip a whole, well hashed event in, and move everything behind it on by one."""
-    before = AuditEvent.objects.get(seq=seq)
-    body = canonical(
-        {
-            **json.loads(before.body),
-            "seq": seq + 1,
-            "prev": before.hash,
-            "event_id": "00000000-0000-4000-8000-000000000000",
-        }
-    )
-    others = ", ".join(
-        str(field.column)
-        for field in AuditEvent._meta.fields
-        if field.column not in ("seq", "prev", "hash", "body", "event_id")
-    )
-    tamper(
-        f"UPDATE {TABLE} SET seq = -seq WHERE seq > {seq}",
-        f"UPDATE {TABLE} SET seq = 1 - seq WHERE seq < 0",
-        f"INSERT INTO {TABLE} (seq, prev, hash, body, event_id, {others})"
-        f" SELECT {seq + 1}, hash, '{event_hash(body)}', '{body}',"
-        f" '00000000-0000-4000-8000-000000000000', {others} FROM {TABLE} WHERE seq = {seq}",
-    )
-
-
-def swap(one: int, other: int) -> None:
-    tamper(
-        f"UPDATE {TABLE} SET seq = -1 WHERE seq = {one}",
-        f"UPDATE {TABLE} SET seq = {one} WHERE seq = {other}",
-        f"UPDATE {TABLE} SET seq = {other} WHERE seq = -1",
-    )
+TABLE = EVENTS
 
 
 MOVES: dict[str, tuple[Callable[[], None], str]] = {
@@ -212,13 +155,36 @@ def test_the_exit_code_says_valid_broken_or_incomplete(capsys: pytest.CaptureFix
 
 
 def test_several_processes_find_the_same_as_one() -> None:
-    write(9)
-    assert _processes("2") == (0, 9, 0)
-    tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = 8")
-    rehash(5)  # the last one of the first half: the second half's link shows it
+    write(2 * BLOCK + 10)
+    assert _processes("2") == (0, 2 * BLOCK + 10, 0)
+    tamper(f"UPDATE {TABLE} SET reason = 'x' WHERE seq = {BLOCK + 8}")
+    rehash(2 * BLOCK)  # the last one of a part: the link of the next part shows it
     code, events, faults = _processes("2")
-    assert (code, events, faults) == (1, 9, verify().fault_count)
+    assert (code, events, faults) == (1, 2 * BLOCK + 10, verify().fault_count)
     assert faults == 2
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_roots_over_any_number_of_events_are_those_of_the_tree(processes: int) -> None:
+    write(2 * BLOCK + 3)
+    hashes = [
+        bytes.fromhex(event[7:])
+        for event in AuditEvent.objects.order_by("seq").values_list("hash", flat=True)
+    ]
+    sizes = {1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 3, 2 * BLOCK + 4}
+    name = str(connection.settings_dict["NAME"])
+    with pytest.MonkeyPatch.context() as patch:  # the other process reads it at its start
+        patch.setenv("DATABASE_URL", make_conninfo(os.environ["DATABASE_URL"], dbname=name))
+        roots = verify(processes=processes, sizes=sizes).roots
+    assert roots == {
+        size: "sha256:" + root(hashes[:size]).hex() for size in sizes if size <= len(hashes)
+    }
+
+
+def test_a_time_that_no_calendar_here_holds_is_broken_and_not_incomplete() -> None:
+    write(3)
+    tamper(f"UPDATE {TABLE} SET recorded_at = 'infinity' WHERE seq = 2")
+    assert [fault.kind for fault in verify().faults] == ["column"]
 
 
 def _processes(number: str) -> tuple[int, int, int]:
