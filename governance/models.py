@@ -27,6 +27,7 @@ from governance.rollouts.models import (
     Rollback,
 )
 from governance.rollouts.pilot_models import GuardDecision, Pilot
+from governance.rollouts.proposal_models import ProposalKey
 from governance.rollouts.push_models import PushDelivery
 from governance.rollouts.recovery_models import Convergence, Drill, Preflight, RecallRow
 from governance.rollouts.road_models import (
@@ -72,6 +73,7 @@ __all__ = (
     "Preflight",
     "Promotion",
     "PromotionOutcome",
+    "ProposalKey",
     "PushDelivery",
     "RecallRow",
     "Receipt",

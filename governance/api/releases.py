@@ -1,4 +1,4 @@
-"""The JSON API: read a release, register one, propose one. No token can approve.
+"""The JSON API: read a release, register one. `governance.api.promotions` adds proposing.
 
 django-ninja gives the schema at `/api/v1/openapi.json`; the views run behind `MachineEndpoints`,
 without session or cookies.
@@ -25,8 +25,6 @@ from governance.common.errors import GovernanceError, InvalidInputError, NotAllo
 from governance.people.models import ApiToken
 from governance.releases import services as releases
 from governance.releases.models import Release, Slot
-from governance.rollouts import services as rollouts
-from governance.rollouts.models import PostMortem
 from governance.workflows.models import Workflow
 
 PREFIX = "/api/v1/"
@@ -62,12 +60,6 @@ class Token(AuthBase):
 class NewRelease(Schema):
     title: str = Field("", max_length=200, pattern=TEXT)
     slots: dict[str, Any] = Field(description="JSON per slot; a missing slot is not declared.")
-
-
-class NewPromotion(Schema):
-    release: str = Field(description="The digest of a registered release.")
-    rationale: str = Field(min_length=1, max_length=4000, pattern=TEXT)
-    fixes: int | None = Field(None, description="The unfinished post-mortem that this fixes.")
 
 
 api = NinjaAPI(
@@ -129,40 +121,6 @@ def register_release(request: HttpRequest, workflow: str) -> HttpResponse:
         "page": f"/releases/{release.digest}/",
     }
     return JsonResponse(answer, status=201 if created else 200)
-
-
-@api.post(
-    "promotions", auth=Token(ApiToken.Scope.PROMOTIONS_PROPOSE), summary="Propose a promotion"
-)
-def propose_promotion(request: HttpRequest, body: NewPromotion) -> HttpResponse:
-    """Ask for a release to become live. The gate judges it, then its KPI owner decides."""
-    token = token_of(request)
-    release = (
-        Release.objects.filter(pk=body.release).select_related("workflow").first()
-        if is_digest(body.release)
-        else None
-    )
-    if release is None or not token.allows(
-        ApiToken.Scope.PROMOTIONS_PROPOSE, release.workflow.slug
-    ):
-        return problem("No release has this digest.", 404)
-    fixes = None
-    if body.fixes is not None:
-        fixes = PostMortem.objects.filter(
-            pk=body.fixes, rollback__workflow=release.workflow
-        ).first()
-        if fixes is None:
-            return problem("This workflow has no such post-mortem.", 422)
-    promotion = rollouts.propose_promotion(
-        release, actor=token, rationale=body.rationale, fixes=fixes
-    )
-    answer = {
-        "promotion": promotion.pk,
-        "state": promotion.state,
-        "risk": promotion.risk,
-        "page": f"/promotions/{promotion.pk}/",
-    }
-    return JsonResponse(answer, status=201)
 
 
 @api.get("openapi.json", include_in_schema=False)

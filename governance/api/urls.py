@@ -3,7 +3,7 @@
 from django.urls import path
 
 from governance.api import health, ofrep, otlp, receipts
-from governance.api.releases import api
+from governance.api.promotions import api
 
 urlpatterns = [
     path("healthz", health.healthz),

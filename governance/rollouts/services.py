@@ -42,6 +42,7 @@ from governance.rollouts.proposals import (
     repropose_promotion,
     withdraw_promotion,
 )
+from governance.rollouts.proposing_once import propose_once
 from governance.rollouts.push import set_mode
 from governance.rollouts.recall import decide as decide_recall
 from governance.rollouts.rolling_back import roll_back
@@ -69,6 +70,7 @@ __all__ = (
     "pin_known_good",
     "plan_drill",
     "promote",
+    "propose_once",
     "propose_promotion",
     "ratify_emergency",
     "reject_promotion",
