@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Q
+
 from dashboards.numbers import Unit, format_bound, format_change, format_value
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.tones import KPI_STATUS, Chip
@@ -56,10 +58,13 @@ class KpiLine:
     sentence: str
 
 
-def history(workflow: Workflow) -> list[Move]:
-    """Every live change, newest first, in two queries."""
+def history(workflow: Workflow, about: Release | None = None) -> list[Move]:
+    """Every live change, or those that brought or ended one release; newest first, two queries."""
+    concerned = Q()
+    if about is not None:
+        concerned = Q(to_release=about) | Q(from_release=about) | Q(pilot_release=about)
     rows = (
-        LiveChange.objects.filter(workflow=workflow)
+        LiveChange.objects.filter(concerned, workflow=workflow)
         .select_related(
             "to_release", "from_release", "pilot_release", "promotion", "rollback__post_mortem"
         )

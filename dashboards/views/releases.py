@@ -17,22 +17,22 @@ from django.views.decorators.http import require_GET, require_POST
 from dashboards.comparing import csv_lines, search
 from dashboards.forms import ReasonForm, first_error
 from dashboards.http import UserRequest
+from dashboards.observed import RULE
 from dashboards.reauthentication import how, kept_fields, reauthenticated
 from dashboards.registering import as_file
-from dashboards.slots import SlotView, facts, readable
+from dashboards.release_page import lineage, revocation, slot_views
 from dashboards.windows import words
+from dashboards.workflow_page import history
 from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
 from governance.evals.models import EvalRun
 from governance.people.permissions import can
 from governance.receipts.models import RollUp
 from governance.releases.comparing import compare_releases
-from governance.releases.diff import SLOT_NAMES
 from governance.releases.models import (
     LiveRelease,
     Release,
     ReleaseApproval,
-    ReleaseComponent,
     ReleaseQuerySet,
     Slot,
 )
@@ -84,32 +84,36 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     workflow = found.workflow
-    live = (
-        LiveRelease.objects.filter(workflow=workflow)
-        .select_related("release", "last_known_good")
-        .first()
-    )
+    live = LiveRelease.objects.filter(workflow=workflow).select_related("release").first()
     receipts = RollUp.objects.filter(
         workflow=workflow, grain=RollUp.Grain.DAY, measure="runs", release_digest=found.pk
     )
     is_live = live is not None and live.release_id == found.pk
+    serves = is_live or (live is not None and live.pilot_release_id == found.pk)
     promotions = list(Promotion.objects.filter(workflow=workflow, release=found).for_page())
+    moves = history(workflow, about=found)
     may_propose = not is_live and can(request.user, "promotion.propose", workflow)
     open_one = Promotion.objects.filter(workflow=workflow).open() if may_propose else None
+    rights = revocation(found) if serves else None
+    slots = slot_views(found, rights.use if rights else None)
     context = {
         "release": found,
         "workflow": workflow,
         "live": live,
         "is_live": is_live,
-        "slots": _slots(found),
+        "serves": serves,
+        "slots": slots,
+        "differing": [slot for slot in slots if slot.observed.differs],
+        "observed_rule": RULE,
+        "revocation": rights,
         "verified": digest_text(found.manifest_text) == found.pk,
         "periods": ReleaseApproval.objects.filter(release=found).order_by("-valid_from"),
         "runs": EvalRun.objects.filter(release=found).select_related("suite")[:RUNS_SHOWN],
         "promotions": promotions,
+        "moves": moves,
         "receipts": receipts.aggregate(count=Sum("n"), first=Min("starts_at")),
-        "neighbours": Release.objects.filter(
-            workflow=workflow, number__in=(found.number - 1, found.number + 1)
-        ).order_by("number"),
+        "lineage": lineage(found, moves, promotions),
+        "may_register": can(request.user, "release.register", workflow),
         "may_propose": may_propose,
         "open_promotion": open_one.first() if open_one is not None else None,
         "may_adopt": live is None and can(request.user, "promotion.adopt", workflow),
@@ -117,33 +121,6 @@ def _page(
         "error": error,
     }
     return render(request, "dashboards/releases/release.html", context, status=status)
-
-
-def _slots(found: Release) -> list[SlotView]:
-    """The seven slots, each with the release that first had this very content."""
-    components = {component.slot: component for component in found.components.all()}
-    first = dict(
-        ReleaseComponent.objects.filter(
-            release__workflow=found.workflow, component__in=components.values()
-        )
-        .values_list("component_id")
-        .annotate(first=Min("release__number"))
-    )
-    views = []
-    for slot, name in SLOT_NAMES.items():
-        component = components.get(slot)
-        if component is None:
-            views.append(SlotView(slot, name, False, "", (), "", "", ""))
-            continue
-        content, number = component.content, first[component.pk]
-        since = "new in this release" if number == found.number else f"unchanged since r{number}"
-        views.append(
-            SlotView(
-                slot, name, True, component.pk, facts(content), readable(content), since,
-                component.author_label,
-            )
-        )  # fmt: skip
-    return views
 
 
 def _pair(request: UserRequest, a: str, b: str) -> tuple[Release, Release]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from governance.releases.diff import Content, ReleaseDiff, compare
+from governance.releases.diff import Change, Content, ReleaseDiff, compare
 from governance.releases.models import Component, Release, Slot
 
 KEPT = 128  # comparisons in the memory of one process
@@ -41,6 +41,28 @@ def _compared(before: str, after: str) -> ReleaseDiff:
         }
 
     return compare(side(old), side(new))
+
+
+def component_changes(slot: str, declared: str, observed: str) -> tuple[Change, ...]:
+    """Return what differs between two contents of one slot, by digest; nothing for unknown ones.
+
+    A digest that a run reports is often that of another release, and then it can be said in words.
+    """
+    stored = set(
+        Component.objects.filter(pk__in=(declared, observed), slot=slot).values_list(
+            "pk", flat=True
+        )
+    )
+    if stored != {declared, observed}:
+        return ()
+    return _component_changes(slot, declared, observed)
+
+
+@lru_cache(maxsize=KEPT)
+def _component_changes(slot: str, declared: str, observed: str) -> tuple[Change, ...]:
+    contents = Component.objects.in_bulk((declared, observed))
+    diff = compare({slot: contents[declared].content}, {slot: contents[observed].content})
+    return tuple(change for _, change in diff.ranked)
 
 
 def _slots(manifest: str) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from governance.releases.guardrail_rules import guardrail_changes
 from governance.releases.retrieval_rules import (
+    MANIFEST,
     DocumentDiff,
     compare_documents,
     retrieval_changes,
@@ -20,6 +21,7 @@ from governance.releases.values import (
     LOW,
     MEDIUM,
     MISSING,
+    MOST_NAMED,
     PERMISSIONS,
     Change,
     changed,
@@ -39,6 +41,7 @@ __all__ = (
 Content = Mapping[str, Any]
 RANK = {LOW: 0, MEDIUM: 1, HIGH: 2}
 MOST_LINES = 600  # of the text of one slot, on a page
+LONGEST_VALUE = 200  # characters of one setting
 MOST_VALUES = 200  # settings of one slot, on a page
 MOST_COMPARED = 4_000  # lines of one slot that are compared at all
 
@@ -180,13 +183,9 @@ def _slot(slot: str, before: Content | None, after: Content | None) -> SlotDiff:
         _text_diff(before, after) if changes else (),
         before is not None,
         after is not None,
-        text_diffs(_without_documents(before or {}), _without_documents(after or {}))
-        if changes
-        else (),
+        text_diffs(_settings(slot, before), _settings(slot, after)) if changes else (),
         corpus,
-        _values(_without_documents(before or {}), _without_documents(after or {}))
-        if changes
-        else (),
+        _values(_settings(slot, before), _settings(slot, after)) if changes else (),
     )
 
 
@@ -219,6 +218,13 @@ def _text_diff(before: Content | None, after: Content | None) -> tuple[tuple[str
     )
 
 
+def _settings(slot: str, content: Content | None) -> Content:
+    """What is shown setting by setting: everything but the corpus, which is shown by itself."""
+    if slot != "retrieval" or content is None:
+        return content or {}
+    return {key: value for key, value in content.items() if key not in MANIFEST}
+
+
 def _values(before: Content, after: Content) -> tuple[ValueDiff, ...]:
     """Every setting that differs and is no text: thresholds, permissions, lists."""
     found = []
@@ -234,13 +240,19 @@ def _values(before: Content, after: Content) -> tuple[ValueDiff, ...]:
 
 
 def _shown(was: Any, becomes: Any) -> tuple[str, str]:
-    if isinstance(was, list) and isinstance(becomes, list):
+    if isinstance(was, list) and isinstance(becomes, list) and len(was + becomes) > 2 * MOST_NAMED:
         gained, lost = gained_and_lost(was, becomes)
         return (
             f"{len(was):,} in all" + (f", among them {show(lost)}" if lost else ""),
             f"{len(becomes):,} in all" + (f", new: {show(gained)}" if gained else ""),
         )
-    return "" if was is MISSING else show(was), "" if becomes is MISSING else show(becomes)
+    return _plain(was), _plain(becomes)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 1] + "…"
+    return "" if value is MISSING else show(value)
 
 
 def _without_documents(content: Content) -> Content:

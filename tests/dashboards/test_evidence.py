@@ -97,7 +97,7 @@ def test_a_slot_reads_like_a_list_of_facts() -> None:
         "documents": [{"id": f"d{number}", "sha256": "0" * 64} for number in range(12)],
         "nothing": [],
     }
-    found = dict(facts(content))
+    found = {fact.label: fact.value for fact in facts(content)}
     assert found["Tools"] == "refund (money limit 50, permission write)"
     assert found["Parameters · temperature"] == "0"
     assert found["Parameters · stream"] == "no"
