@@ -70,11 +70,11 @@ def states(release: Release, digests: Mapping[str, str]) -> dict[str, SlotState]
     )
     differing = [row for row in rows if row.verdict == Verdict.DIFFERS]
     cases = _cases(release) if differing else {}
-    names = same_as(differing)
+    seen_of = described(differing, {(release.pk, slot): digest for slot, digest in digests.items()})
     return {
         slot: _state(
             [row for row in rows if row.slot == slot],
-            declared=digests.get(slot, ""), exception=cases.get(slot), names=names,
+            seen_of=seen_of, exception=cases.get(slot),
         )
         for slot in SLOT_NAMES
     }  # fmt: skip
@@ -108,26 +108,44 @@ def same_as(rows: Iterable[SlotObservation]) -> dict[tuple[int, str], Release]:
     }
 
 
-def seen_of(row: SlotObservation, declared: str, names: Mapping[tuple[int, str], Release]) -> Seen:
-    """Say what one differing value is, in words where another release declares it."""
-    known = names.get((row.workflow_id, row.value))
-    changes = component_changes(row.slot, declared, row.value) if known and declared else ()
-    return Seen(
-        row.value, row.n, row.first_at, row.last_at, row.first_day, row.first_run_id, known,
-        tuple(change.sentence for change in changes[:MOST_SHOWN]),
-    )  # fmt: skip
+def described(
+    rows: Iterable[SlotObservation], declared: Mapping[tuple[str, str], str]
+) -> dict[int, Seen]:
+    """Say what each differing value is, in words where another release declares it.
+
+    Args:
+        declared: the component by release and slot.
+    """
+    found = list(rows)
+    names = same_as(found)
+    pairs = {
+        row.pk: (row.slot, declared[row.release_digest, row.slot], row.value)
+        for row in found
+        if (row.workflow_id, row.value) in names and (row.release_digest, row.slot) in declared
+    }
+    changes = component_changes(pairs.values())
+    return {
+        row.pk: Seen(
+            row.value, row.n, row.first_at, row.last_at, row.first_day, row.first_run_id,
+            names.get((row.workflow_id, row.value)),
+            tuple(
+                change.sentence
+                for change in changes.get(pairs.get(row.pk, ("", "", "")), ())[:MOST_SHOWN]
+            ),
+        )
+        for row in found
+    }  # fmt: skip
 
 
 def _state(
     rows: Sequence[SlotObservation],
     *,
-    declared: str,
+    seen_of: Mapping[int, Seen],
     exception: ExceptionCase | None,
-    names: Mapping[tuple[int, str], Release],
 ) -> SlotState:
     matching = [row for row in rows if row.verdict == Verdict.MATCHES]
     differing = [row for row in rows if row.verdict == Verdict.DIFFERS]
-    seen = tuple(seen_of(row, declared, names) for row in differing[:MOST_SHOWN])
+    seen = tuple(seen_of[row.pk] for row in differing[:MOST_SHOWN])
     more = max(0, len(differing) - MOST_SHOWN)
     if differing:
         last = max(row.last_at for row in differing)

@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from dashboards.exception_evidence import evidence
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
 from dashboards.queue_forms import CommentForm
@@ -58,7 +59,7 @@ def exceptions(request: UserRequest) -> HttpResponse:
     page = Paginator(rows, PER_PAGE).get_page(asked.get("page"))
     context: dict[str, object] = {
         "page_obj": page,
-        "rows": [_row(request, case) for case in page],
+        "rows": _rows(request, list(page)),
         "here": request.get_full_path(),
         "state": state,
         "slug": slug,
@@ -69,6 +70,11 @@ def exceptions(request: UserRequest) -> HttpResponse:
         "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
     }
     return render_part(request, TEMPLATE, "queue", context)
+
+
+def _rows(request: UserRequest, cases: list[ExceptionCase]) -> list[dict[str, Any]]:
+    behind = evidence(cases)
+    return [{**_row(request, case), "evidence": behind.get(case.pk)} for case in cases]
 
 
 def _row(request: UserRequest, case: ExceptionCase) -> dict[str, Any]:
@@ -115,9 +121,10 @@ def _answer(
     if not request.htmx and not error:
         messages.success(request, f"{done}: {case.title}")
         return redirect(goal)
+    rows = _rows(request, [case])
     context: dict[str, object] = {
-        "row": _row(request, case),
-        "rows": [_row(request, case)],
+        "row": rows[0],
+        "rows": rows,
         "error": error,
         "done": done,
         "here": goal,

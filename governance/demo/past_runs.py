@@ -123,10 +123,15 @@ class PastRuns:
             refs={"ticket": arrival.case_id.partition(".")[0].upper()},
             measures=measures,
             violations=list(decision.violations),
-            observed=observed,
+            observed={**observed, **tools_used(decision.tools)},
             model_answered=model,
             output_sha256=hashlib.sha256(decision.reply.encode()).hexdigest(),
         )
+
+
+def tools_used(names: Sequence[str]) -> dict[str, str]:
+    """What a run says about the tools that it called, as its spans say it."""
+    return {"tools.seen": ", ".join(names)} if names else {}
 
 
 def _batches(drafts: Iterator[ReceiptDraft]) -> Iterator[list[ReceiptDraft]]:

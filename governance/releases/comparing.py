@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,8 @@ from governance.releases.diff import Change, Content, ReleaseDiff, compare
 from governance.releases.models import Component, Release, Slot
 
 KEPT = 128  # comparisons in the memory of one process
+Pair = tuple[str, str, str]  # slot, and the digests of two contents
+_changes: OrderedDict[Pair, tuple[Change, ...]] = OrderedDict()
 SAME: Mapping[str, Any] = {"the same": True}  # stands for content that both releases share
 
 
@@ -43,26 +46,30 @@ def _compared(before: str, after: str) -> ReleaseDiff:
     return compare(side(old), side(new))
 
 
-def component_changes(slot: str, declared: str, observed: str) -> tuple[Change, ...]:
-    """Return what differs between two contents of one slot, by digest; nothing for unknown ones.
+def component_changes(wanted: Iterable[Pair]) -> dict[Pair, tuple[Change, ...]]:
+    """Return what differs between two contents of one slot, in one query for all of them.
 
     A digest that a run reports is often that of another release, and then it can be said in words.
+    Pairs with a digest that nobody knows are left out.
     """
-    stored = set(
-        Component.objects.filter(pk__in=(declared, observed), slot=slot).values_list(
-            "pk", flat=True
-        )
-    )
-    if stored != {declared, observed}:
-        return ()
-    return _component_changes(slot, declared, observed)
-
-
-@lru_cache(maxsize=KEPT)
-def _component_changes(slot: str, declared: str, observed: str) -> tuple[Change, ...]:
-    contents = Component.objects.in_bulk((declared, observed))
-    diff = compare({slot: contents[declared].content}, {slot: contents[observed].content})
-    return tuple(change for _, change in diff.ranked)
+    pairs = set(wanted)
+    missing = pairs - _changes.keys()
+    if missing:
+        contents = {
+            (component.slot, component.pk): component
+            for component in Component.objects.filter(
+                pk__in={digest for _, *digests in missing for digest in digests}
+            )
+        }
+        for slot, before, after in missing:
+            old, new = contents.get((slot, before)), contents.get((slot, after))
+            if old is not None and new is not None:
+                diff = compare({slot: old.content}, {slot: new.content})
+                _changes[slot, before, after] = tuple(change for _, change in diff.ranked)
+    found = {pair: _changes[pair] for pair in pairs if pair in _changes}
+    while len(_changes) > KEPT:
+        _changes.popitem(last=False)
+    return found
 
 
 def _slots(manifest: str) -> dict[str, str | None]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from governance.receipts.models import Receipt
-from governance.receipts.observations import differences
-from governance.releases.models import Release, ReleaseApproval, Slot
+from governance.receipts.observations import Difference, differences
+from governance.releases.comparing import component_changes
+from governance.releases.models import Release, ReleaseApproval, ReleaseComponent, Slot
 from governance.triage.models import ExceptionCase
 
 Ref = tuple[date, str]
@@ -62,7 +63,14 @@ def groups_of(refs: Sequence[Ref]) -> list[Group]:
     }
     ended = _ended(receipts)
     groups = _Groups()
-    for receipt in receipts:
+    different = [
+        differences(
+            receipt.workflow_id, receipt.release_digest, receipt.observed, receipt.model_answered
+        )
+        for receipt in receipts
+    ]
+    said = _in_words(receipts, different)
+    for position, receipt in enumerate(receipts):
         digest = receipt.release_digest
         shown = names.get(digest) or f"unknown release {digest[:15]}…"
         if receipt.standing == Receipt.Standing.UNAUTHORISED:
@@ -80,21 +88,47 @@ def groups_of(refs: Sequence[Ref]) -> list[Group]:
                 )
         elif receipt.standing == Receipt.Standing.UNATTRIBUTED:
             claimed = str(receipt.observed.get("release_claimed", ""))[:100]
-            said = f" (they say {claimed!r})" if claimed else ""
-            groups.add(receipt, Kind.UNATTRIBUTED, claimed, f"Runs that name no release{said}")
-        for slot, value in differences(
-            receipt.workflow_id, digest, receipt.observed, receipt.model_answered
-        ):
+            they = f" (they say {claimed!r})" if claimed else ""
+            groups.add(receipt, Kind.UNATTRIBUTED, claimed, f"Runs that name no release{they}")
+        for slot, value in different[position]:
             groups.add(
                 receipt, Kind.UNDECLARED, f"{slot} {digest}",
-                f"Undeclared change of {shown}: {Slot(slot).label} differs, runs show"
-                f" {_short(value)}",
+                f"Undeclared change of {shown}, {Slot(slot).label}:"
+                f" {said.get((digest, slot, value)) or f'runs show {_short(value)}'}",
             )  # fmt: skip
         for name in receipt.violations:
             where = f" in {shown}" if digest else ""
             key = f"{name} {digest}".strip()
             groups.add(receipt, Kind.POLICY_VIOLATION, key, f"Policy violation: {name}{where}")
     return [groups.found[key] for key in sorted(groups.found)]
+
+
+def _in_words(
+    receipts: Sequence[Receipt], different: Sequence[Sequence[Difference]]
+) -> dict[tuple[str, str, str], str]:
+    """Return what changed, by release, slot and digest seen, where another release declares it."""
+    seen = {
+        (receipt.release_digest, slot, value)
+        for receipt, found in zip(receipts, different, strict=True)
+        for slot, value in found
+        if value.startswith("sha256:")
+    }
+    if not seen:
+        return {}
+    declared = {
+        (release, slot): component
+        for release, slot, component in ReleaseComponent.objects.filter(
+            release_id__in={release for release, _, _ in seen}
+        ).values_list("release_id", "slot", "component_id")
+    }
+    pairs = {key: (key[1], declared[key[:2]], key[2]) for key in seen if key[:2] in declared}
+    changes = component_changes(pairs.values())
+    words = {}
+    for key, pair in pairs.items():
+        if found := changes.get(pair):
+            more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+            words[key] = f"{found[0].sentence}{more}".rstrip(".")
+    return words
 
 
 def _ended(receipts: Sequence[Receipt]) -> dict[tuple[int, str], datetime]:

@@ -42,6 +42,8 @@ from governance.demo.support.router import root_hash
 
 Slots = dict[str, dict[str, Any]]
 
+# Granted by the router as it was found, and looked up by no route: a right to take back.
+NEVER_USED = "look_up_warranty"
 SMALL, MEDIUM, FULL = 12, 30, CORPUS_PERCENT  # per cent of the ordinary messages
 
 
@@ -107,7 +109,8 @@ def _as_found(library: Library) -> Slots:
         "model": word_model(),
         "tools": {
             "tools": [
-                {"name": name, "permission": "read"} for name in sorted(set(LOOKUPS.values()))
+                {"name": name, "permission": "read"}
+                for name in sorted({*LOOKUPS.values(), NEVER_USED})
             ],
             "refund_limit": "0.00",
         },
