@@ -8,6 +8,7 @@ from typing import Any
 
 from governance import audit
 from governance.common.time import now, story_time, true_now
+from governance.demo import registers
 from governance.demo.cast import DEMO, Cast, create_cast
 from governance.demo.past_runs import Mail, PastRuns
 from governance.demo.questions import open_questions, second_mailbox
@@ -89,6 +90,7 @@ class _Story:
             " prepared text. We look at the escalation rate again in six weeks.",
         )  # fmt: skip
         self._step(27, 14, self._second_mailbox)
+        self._drill()
         if len({message.language for message in self._library.corpus()}) > 1:
             self._english_only_and_back()
         else:
@@ -98,6 +100,8 @@ class _Story:
         self._waiting()
         self._run_mail(self._end)
         open_questions(self._cast, self._runs, self._library, self._release, self._end)
+        with story_time(self._end):
+            registers.fill(self._cast, self._end)
         partitions_in_time(actor=DEMO)
         go_on_from_now()
         return self._runs
@@ -231,6 +235,16 @@ class _Story:
         """Somebody connects a second mailbox and forgets to name the release."""
         second_mailbox(self._runs, self._library, self._release("bigger-corpus"), now())
         finish_waiting_jobs()
+
+    def _drill(self) -> None:
+        """A rollback is practised on a quiet morning, while mail comes in."""
+        moment = self._at(33, 9, 30)
+        self._run_mail(moment)
+        with story_time(moment):
+            drill = registers.start_drill(self._cast)
+        self._run_mail(moment + timedelta(minutes=25))
+        with story_time(moment + timedelta(minutes=25)):
+            registers.end_drill(self._cast, drill)
 
     def _stricter_gate(self) -> None:
         moment = self._at(45, 10)

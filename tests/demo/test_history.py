@@ -108,7 +108,8 @@ def test_the_story_is_told_and_the_application_follows_what_is_live(
     _approve_and_roll_back()
     began = time.monotonic()
     process.terminate()
-    assert process.wait(timeout=5) == 0
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == 0, said
     assert time.monotonic() - began < 3
 
 

@@ -54,11 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     source = ReleaseSource(options.url, token)
     provider = telemetry.provider_for(options.url, token)
+    _stop_with(provider)
     try:
         _answer_mail(source, provider, mailbox, options.interval, options.count)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _close(provider)
     return 0
 
@@ -102,6 +101,23 @@ def _next_mail(mailbox: Mailbox, rng: np.random.Generator) -> Arrival:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Leave at once, also out of a request that waits for its answer."""
     raise SystemExit(0)
+
+
+def _stop_with(provider: TracerProvider) -> None:
+    """From now on a signal sends the last words and ends the process where it stands.
+
+    Raising out of the handler instead would pass through whatever library is at work, and some of
+    them turn it into an error of their own.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _close(provider)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 def _close(provider: TracerProvider) -> None:
