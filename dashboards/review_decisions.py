@@ -149,6 +149,9 @@ def _who(approvals: Sequence[Approval], change: LiveChange | None) -> str:
     if approvals and approvals[-1].meaning == Approval.Meaning.ACKNOWLEDGED:
         word = "Adopted as found, acknowledged by"
     text = f"{word} {' and '.join(names)}" if names else "Approval not recorded"
+    if approvals and approvals[0].meaning == Approval.Meaning.EMERGENCY:
+        ratified = f", ratified by {' and '.join(names[1:])}" if names[1:] else ", not ratified yet"
+        text = f"Emergency change by {names[0]}{ratified}"
     if change is not None and change.cause == LiveChange.Cause.ROLLBACK:
         text += ", restored by a rollback"
     return text

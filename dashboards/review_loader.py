@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from django.db.models import Count, Q
 from django.urls import reverse
 
 from dashboards import review_page as page
+from dashboards.review_alerts import load_alerts
 from dashboards.review_decisions import (
     checklist,
     decide_word,
@@ -51,7 +51,7 @@ from governance.reviews.cadence import (
 )
 from governance.reviews.headline import Fact, Move, headline, tone_of
 from governance.reviews.models import Review
-from governance.rollouts.models import LiveChange, PostMortem
+from governance.rollouts.models import LiveChange
 from governance.workflows.models import Workflow
 
 NO_WORKFLOW = (
@@ -66,7 +66,9 @@ def load_review(
     """Return everything the page shows. `acts` False leaves out what can be done there."""
     last_day = min(period.ends_on, today.date())
     workflows = list(
-        Workflow.objects.visible_to(user).select_related("live__release", "live__last_known_good")
+        Workflow.objects.visible_to(user).select_related(
+            "owner", "live__release", "live__last_known_good"
+        )
     )
     kpis = _kpis(user)
     changes = _changes(workflows, last_day)
@@ -77,10 +79,15 @@ def load_review(
     is_now = period.includes(today.date())
     decisions = decision_cards(user, today, acts=acts) if is_now else ()
     exceptions, in_all = exception_rows(user, names, acts=acts) if is_now else ((), 0)
-    unfinished, overdue = _post_mortems(user, today) if is_now else (0, 0)
+    alerts = load_alerts(
+        user, period, today, workflows=workflows, kpis=kpis, changes=changes, is_now=is_now,
+        acts=acts,
+    )  # fmt: skip
+    unfinished, overdue = alerts.unfinished, alerts.overdue
     if not (user.reads_everything or workflows):
         review = None  # notes speak of workflows: who sees none of them does not read those either
-    waiting = len(decisions) + in_all + unfinished if is_now else 1  # a past week is never calm now
+    waiting = len(decisions) + in_all + unfinished + len(alerts.shown)
+    waiting = waiting if is_now else 1  # a past week is never calm now
     word = PERIOD_WORD[period.kind]
     return page.ReviewPage(
         period=_period(period, today.date()),
@@ -118,6 +125,7 @@ def load_review(
         drift=tuple(group for workflow in workflows if (group := drift_group(numbers, workflow))),
         explorer=_explorer(kpis) if acts else (),
         data_complete_to="",
+        alerts=alerts.shown,
         happened=() if is_now else happened(workflows, changes, period),
         status_rule=RULE,
         series_label=series_label(period.kind),
@@ -226,13 +234,6 @@ def _kpi_rows(
         )
         for kpi in numbers.kpis
     )
-
-
-def _post_mortems(user: User, moment: datetime) -> tuple[int, int]:
-    """Return how many are unfinished, and how many of those are overdue."""
-    counted = PostMortem.objects.visible_to(user).unfinished()
-    sums = counted.aggregate(all=Count("pk"), late=Count("pk", filter=Q(due_at__lt=moment)))
-    return sums["all"], sums["late"]
 
 
 def _counts(

@@ -96,6 +96,18 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that stands above the page until it is over."""
+
+    tone: str  # bad, watch
+    icon: str
+    title: str
+    text: str
+    links: tuple[Link, ...] = ()
+    act: Link | None = None  # what this person can do about it
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """How many of the runs behind the KPIs can be traced to an approved release."""
 
@@ -254,6 +266,7 @@ class ReviewPage:
     explorer: tuple[ExplorerChoice, ...]
     data_complete_to: str
     status_rule: str
+    alerts: tuple[Alert, ...] = ()
     happened: tuple[Happened, ...] = ()
     decide_word: str = ""
     traced: Traced | None = None
