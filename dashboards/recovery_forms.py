@@ -11,3 +11,62 @@ class AskedForm(forms.Form):
     whom = forms.CharField(
         max_length=200, error_messages={"required": "Say who was asked, and how."}
     )
+
+
+class ReasonedForm(forms.Form):
+    """An act with its reason."""
+
+    reason = forms.CharField(
+        max_length=500, error_messages={"required": "Write the reason: it is kept with the act."}
+    )
+
+
+class KnownGoodForm(ReasonedForm):
+    """Which release a rollback returns to, by hand."""
+
+    release = forms.CharField(
+        max_length=71, error_messages={"required": "Choose a release to return to."}
+    )
+
+
+class GuardForm(ReasonedForm):
+    """Whether the guard may roll back what serves every case."""
+
+    allowed = forms.TypedChoiceField(
+        choices=[("yes", "yes"), ("no", "no")],
+        coerce=lambda said: said == "yes",
+        error_messages={
+            "required": "Say whether the guard may roll back.",
+            "invalid_choice": "Say whether the guard may roll back.",
+        },
+    )
+
+
+class PinForm(ReasonedForm):
+    """One case that one release serves, whatever the share says."""
+
+    case = forms.CharField(max_length=512, error_messages={"required": "Name the case."})
+    release = forms.CharField(
+        max_length=71, error_messages={"required": "Choose the release that serves it."}
+    )
+
+
+class UnpinForm(ReasonedForm):
+    """A case that goes where all others go."""
+
+    case = forms.CharField(max_length=512, error_messages={"required": "Name the case."})
+
+
+class DrillForm(forms.Form):
+    """When a workflow practises its rollback; the moment is in UTC."""
+
+    workflow = forms.CharField(
+        max_length=100, error_messages={"required": "Choose the workflow that practises."}
+    )
+    planned_for = forms.DateTimeField(
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
+        error_messages={
+            "required": "Say when, in UTC.",
+            "invalid": "Write the moment as 2026-11-30 14:00, in UTC.",
+        },
+    )

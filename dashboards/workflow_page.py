@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 
 from dashboards.numbers import Unit, format_bound, format_change, format_value
 from dashboards.sparkline import Sparkline, draw_sparkline
@@ -20,6 +20,8 @@ from governance.rollouts.models import Approval, LiveChange
 from governance.workflows.models import Workflow
 
 WEEKS = 13
+LOOKED_BACK = 20  # moves to the release that runs
+LiveChangeRows = QuerySet[LiveChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Move:
     who: str
     why: str
     promotion_id: int | None
+    rollback_id: int | None
     post_mortem_id: int | None
 
 
@@ -58,19 +61,23 @@ class KpiLine:
     sentence: str
 
 
-def history(workflow: Workflow, about: Release | None = None) -> list[Move]:
-    """Every live change, or those that brought or ended one release; newest first, two queries."""
+def history(workflow: Workflow, about: Release | None = None) -> LiveChangeRows:
+    """Every live change, or those that brought or ended one release, newest first.
+
+    With what a line of the history shows; `move_of` makes a line of a row.
+    """
     concerned = Q()
     if about is not None:
         concerned = Q(to_release=about) | Q(from_release=about) | Q(pilot_release=about)
-    rows = (
+    return (
         LiveChange.objects.filter(concerned, workflow=workflow)
         .select_related(
-            "to_release", "from_release", "pilot_release", "promotion", "rollback__post_mortem"
+            "to_release", "from_release", "pilot_release", "promotion", "drill",
+            "rollback__post_mortem",
         )
         .prefetch_related("promotion__approvals")
-    )
-    return [_move(change) for change in rows]
+        .order_by("-seq")
+    )  # fmt: skip
 
 
 # Every cause of a change: its words before the release, the deed of who did it, the tone.
@@ -90,7 +97,7 @@ GOT_IN = (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION)
 PILOTS = (LiveChange.Cause.PILOT_OPENED, LiveChange.Cause.PILOT_WIDENED)
 
 
-def _move(change: LiveChange) -> Move:
+def move_of(change: LiveChange) -> Move:
     who, why, post_mortem_id = change.actor_label, change.reason, None
     if change.cause == LiveChange.Cause.ROLLBACK:
         why = change.rollback.reason
@@ -120,37 +127,42 @@ def _move(change: LiveChange) -> Move:
         who=who,
         why=why,
         promotion_id=change.promotion_id,
+        rollback_id=change.rollback.pk if change.cause == LiveChange.Cause.ROLLBACK else None,
         post_mortem_id=post_mortem_id,
     )
 
 
-def moved_by(changes: list[Move], live: LiveRelease | None) -> list[Move]:
-    """Who let what runs now run: the newest move, and how the stable release got in."""
+def moved_by(live: LiveRelease | None) -> list[Move]:
+    """Who let what runs now run: the move that brought it, and how it once got in.
+
+    Coming back from a drill brings nothing new.
+    """
     if live is None:
         return []
-    newest = next((move for move in changes if move.seq == live.seq), None)
-    earned = next(
-        (move for move in changes if move.cause in GOT_IN and move.to.digest == live.release_id),
-        None,
+    rows = list(
+        history(live.workflow)
+        .filter(to_release=live.release_id)
+        .exclude(from_release=F("to_release"))
+        .exclude(cause=LiveChange.Cause.DRILL_RETURNED)[:LOOKED_BACK]
     )
-    found = [move for move in (newest, earned) if move is not None]
-    return found[:1] if newest is earned else found
+    got_in = next((change for change in rows if change.cause in GOT_IN), None)
+    shown = [change for change in (*rows[:1], got_in) if change is not None]
+    return [move_of(change) for change in dict.fromkeys(shown)]
 
 
-def kpi_lines(workflow: Workflow, changes: list[Move]) -> list[KpiLine]:
-    """The KPIs with thirteen weeks behind them, in two queries; `changes` become ticks."""
+def kpi_lines(workflow: Workflow) -> list[KpiLine]:
+    """The KPIs with thirteen weeks behind them, in three queries; new releases become ticks."""
     kpis = list(Kpi.objects.filter(workflow=workflow).select_related("owner"))
     if not kpis:
         return []
     mondays = weeks_until(today(), WEEKS)
     totals = weekly([workflow.pk], {kpi.measure for kpi in kpis}, mondays)
-    ticks = sorted(
-        {
-            (move.at.date() - mondays[0]).days // 7
-            for move in changes
-            if move.at.date() >= mondays[0]
-        }
+    moved = (
+        LiveChange.objects.filter(workflow=workflow, changed_at__date__gte=mondays[0])
+        .exclude(from_release=F("to_release"))
+        .values_list("changed_at", flat=True)
     )
+    ticks = sorted({(at.date() - mondays[0]).days // 7 for at in moved})
     return [
         _kpi_line(kpi, [totals.of(workflow.pk, kpi.measure, day) for day in mondays], ticks)
         for kpi in kpis

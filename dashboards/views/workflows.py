@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,12 +15,14 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from dashboards.forms import ROLLBACK_REASONS, RollBackForm, first_error
 from dashboards.going_back import EFFECT
-from dashboards.http import UserRequest
-from dashboards.workflow_page import history, kpi_lines, moved_by
+from dashboards.http import UserRequest, render_part
+from dashboards.reauthentication import kept_fields
+from dashboards.recovery_page import recovery
+from dashboards.workflow_page import history, kpi_lines, move_of, moved_by
 from governance.common.errors import GovernanceError
 from governance.common.time import now, true_now
 from governance.people.permissions import can, require
-from governance.releases.models import Release
+from governance.releases.models import LiveRelease, Release
 from governance.rollouts import services
 from governance.rollouts.models import PostMortem, Promotion
 from governance.triage.models import ExceptionCase
@@ -25,11 +30,14 @@ from governance.workflows.models import Workflow, WorkflowQuerySet
 
 RELEASES_SHOWN = 12
 EXCEPTIONS_SHOWN = 5
+MOVES_PER_PAGE = 12
 
 
-def _visible(request: UserRequest) -> WorkflowQuerySet:
+def visible(request: UserRequest) -> WorkflowQuerySet:
     rows = Workflow.objects.visible_to(request.user)
-    return rows.select_related("owner", "live__release", "live__last_known_good")
+    return rows.select_related(
+        "owner", "live__release__workflow", "live__last_known_good", "live__pilot_release"
+    )
 
 
 @require_GET
@@ -38,7 +46,7 @@ def workflows(request: UserRequest) -> HttpResponse:
     """Every workflow with its owner and what runs in it now."""
     open_promotions = Q(promotions__state__in=Promotion.OPEN)
     open_exceptions = Q(exceptions__state__in=(ExceptionCase.State.OPEN, ExceptionCase.State.TAKEN))
-    rows = _visible(request).annotate(
+    rows = visible(request).annotate(
         waiting=Count("promotions", filter=open_promotions, distinct=True),
         problems=Count("exceptions", filter=open_exceptions, distinct=True),
     )
@@ -49,17 +57,32 @@ def workflows(request: UserRequest) -> HttpResponse:
 @login_required
 def workflow(request: UserRequest, slug: str) -> HttpResponse:
     """What runs now, who answers for it, how it came to be, and the way back."""
-    found = get_object_or_404(_visible(request), slug=slug)
-    live = getattr(found, "live", None)
-    changes = history(found)
+    return workflow_page(request, get_object_or_404(visible(request), slug=slug))
+
+
+def workflow_page(
+    request: UserRequest,
+    found: Workflow,
+    *,
+    error: str = "",
+    typed: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """The page, also with what an act on it was refused for."""
+    live: LiveRelease | None = getattr(found, "live", None)
+    if live is not None:
+        live.workflow = found
+    page = Paginator(history(found), MOVES_PER_PAGE).get_page(request.GET.get("page"))
     releases = Release.objects.filter(workflow=found).select_related("workflow")
     open_cases = ExceptionCase.objects.filter(workflow=found).open()
-    context = {
+    context: dict[str, object] = {
         "workflow": found,
         "live": live,
-        "moves": moved_by(changes, live),
-        "changes": changes,
-        "kpis": kpi_lines(found, changes),
+        "moves": moved_by(live),
+        "page_obj": page,
+        "changes": [move_of(change) for change in page],
+        "recovery": recovery(found, live, request.user),
+        "kpis": kpi_lines(found),
         "promotion": Promotion.objects.filter(workflow=found).open().for_page().first(),
         "releases": releases[:RELEASES_SHOWN],
         "exceptions": open_cases.ranked()[:EXCEPTIONS_SHOWN],
@@ -67,11 +90,13 @@ def workflow(request: UserRequest, slug: str) -> HttpResponse:
             :EXCEPTIONS_SHOWN
         ],
         "today": now(),
-        "may_roll_back": can(request.user, "workflow.roll_back", found),
         "may_register": can(request.user, "release.register", found),
-        "reasons": ROLLBACK_REASONS,
+        "error": error,
+        "typed": typed or kept_fields(request),
     }
-    return render(request, "dashboards/workflows/workflow.html", context)
+    return render_part(
+        request, "dashboards/workflows/workflow.html", "recovery", context, status=status
+    )
 
 
 @require_http_methods(["GET", "POST"])
@@ -79,7 +104,7 @@ def workflow(request: UserRequest, slug: str) -> HttpResponse:
 def roll_back(request: UserRequest, slug: str) -> HttpResponse:
     """Two clicks and a reason: this page is the second click."""
     clicked_at = true_now()  # before anything waits for a lock
-    found = get_object_or_404(_visible(request), slug=slug)
+    found = get_object_or_404(visible(request), slug=slug)
     if request.method != "POST":
         return _confirm(request, found, RollBackForm())
     form = RollBackForm(request.POST)
@@ -95,7 +120,7 @@ def roll_back(request: UserRequest, slug: str) -> HttpResponse:
             clicked_at=clicked_at,
         )
     except GovernanceError as refusal:
-        found = get_object_or_404(_visible(request), slug=slug)
+        found = get_object_or_404(visible(request), slug=slug)
         return _confirm(request, found, form, error=str(refusal), status=refusal.status)
     messages.success(
         request,
@@ -111,12 +136,11 @@ def roll_back(request: UserRequest, slug: str) -> HttpResponse:
 def _confirm(
     request: UserRequest, found: Workflow, form: RollBackForm, *, error: str = "", status: int = 200
 ) -> HttpResponse:
-    live = getattr(found, "live", None)
-    changes = history(found)
+    live: LiveRelease | None = getattr(found, "live", None)
     context = {
         "workflow": found,
         "live": live,
-        "moves": moved_by(changes, live),
+        "moves": moved_by(live),
         "form": form,
         "effect": EFFECT[found.mode],
         "error": error,

@@ -58,8 +58,8 @@ class Standing:
     def sentence(self) -> str:
         severe = self.severe_exceptions
         return (
-            f"{self.receipts:,} of {self.receipts_needed:,} run receipts, {self.days:.1f} of"
-            f" {self.days_needed} days, "
+            f"{self.receipts:,} run receipts (at least {self.receipts_needed:,}), {self.days:.1f}"
+            f" days (at least {self.days_needed}), "
             + (f"{severe} severe exception{'s' if severe > 1 else ''} open" if severe
                else "no severe exception open")
             + (", gate passed" if self.passed_a_gate else ", no gate passed")

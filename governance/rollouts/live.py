@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import F
+
 from governance.common.errors import StateConflictError
 from governance.evals.models import GateReport
 from governance.people.models import Signature
@@ -141,7 +143,21 @@ def _stage(change: LiveChange, live: LiveRelease | None) -> str:
     # Pilots and the switch say nothing about how the stable release came to serve.
     if live is not None and change.from_release_id == change.to_release_id:
         return live.stage
+    if change.cause == LiveChange.Cause.DRILL_RETURNED and _came_by_rollback(change):
+        return LiveRelease.Stage.ROLLED_BACK
     return LiveRelease.Stage.STABLE
+
+
+def _came_by_rollback(change: LiveChange) -> bool:
+    """Whether what returns from a drill had come to serve by a rollback."""
+    came = (
+        LiveChange.objects.filter(workflow=change.workflow, to_release=change.to_release)
+        .exclude(from_release=F("to_release"))
+        .exclude(cause=LiveChange.Cause.DRILL_RETURNED)
+        .order_by("-seq")
+        .first()
+    )
+    return came is not None and came.cause == LiveChange.Cause.ROLLBACK
 
 
 def _after(change: LiveChange, live: LiveRelease | None) -> Release | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -11,11 +12,36 @@ from governance.common.time import now
 from governance.evals.models import Case
 from governance.evals.services import evidence_suites
 from governance.evals.targets import Outcome, TargetError, build_target, target_name
+from governance.jobs.models import Job
+from governance.jobs.services import enqueue
+from governance.people.models import User
+from governance.people.permissions import require
 from governance.releases.models import Release
 from governance.releases.services import verify_bytes
 from governance.rollouts.live import live_release
 from governance.rollouts.recovery_models import Preflight
 from governance.workflows.models import Workflow
+
+KIND = "rollouts.preflight"
+
+
+def ask_check(workflow: Workflow, *, actor: User) -> Job:
+    """Have a worker check it now; who may roll back may ask."""
+    require(actor, "workflow.roll_back", workflow)
+    waiting = check_under_way(workflow)
+    if waiting is not None:
+        return waiting
+    return enqueue(
+        KIND, f"{workflow.slug} {now().isoformat()}",
+        {"workflow": workflow.slug, "check": workflow.pk}, due_within=timedelta(minutes=5),
+    )  # fmt: skip
+
+
+def check_under_way(workflow: Workflow) -> Job | None:
+    """The check that somebody asked for and that no worker has finished."""
+    return Job.objects.filter(
+        kind=KIND, payload__check=workflow.pk, state__in=(Job.State.WAITING, Job.State.RUNNING)
+    ).first()
 
 
 def check_target(workflow: Workflow) -> Preflight | None:

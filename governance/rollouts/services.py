@@ -35,6 +35,7 @@ from governance.rollouts.post_mortems import (
     submit_post_mortem,
     write_post_mortem,
 )
+from governance.rollouts.preflight import ask_check
 from governance.rollouts.proposals import (
     ask_gate_again,
     judge_promotion,
@@ -54,6 +55,7 @@ __all__ = (
     "add_to_timeline",
     "adopt_as_found",
     "approve_promotion",
+    "ask_check",
     "ask_gate_again",
     "cancel_drill",
     "cancel_freeze",

@@ -111,7 +111,13 @@ def mark_known_good(claim: Claim) -> None:
 
 @job_kind("rollouts.preflight")
 def check_targets(claim: Claim) -> None:
-    """Check daily that what a rollback returns to could run; and plan the drills that are due."""
+    """Check daily that what a rollback returns to could run; and plan the drills that are due.
+
+    Or check only the workflow that somebody asked about.
+    """
+    if "check" in claim.payload:
+        preflight.check_target(Workflow.objects.get(pk=claim.payload["check"]))
+        return
     for workflow in Workflow.objects.filter(live__last_known_good__isnull=False):
         claim.heartbeat()
         preflight.check_target(workflow)
