@@ -49,7 +49,6 @@ PLACES = (
     ),
     ("releases", "Releases", "rocket", ("release",), False),
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
-    ("drills", "Drills", "timer", ("drill",), False),
     ("evals", "Evals", "shield-check", ("eval",), False),
     ("receipts", "Run receipts", "receipt-text", ("receipt",), False),
     ("audit", "Audit log", "scroll-text", ("audit", "signature"), False),

@@ -255,7 +255,7 @@ def _undo(promotion: Promotion, live: LiveRelease | None) -> str:
         back = live.last_known_good
         if back is None:
             return "There is no earlier good release to go back to."
-        return f"Roll back on the workflow’s page: {back.name} serves again at once."
+        return f"Roll back: {back.name} serves again at once, and a post-mortem opens."
     if promotion.state == State.PILOTING:
         return f"“Stop the pilot” makes {base} serve every case again at once: a reason is enough."
     if promotion.is_open and base:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from dashboards.tones import Chip
 from governance.people.models import User
 from governance.people.permissions import can
-from governance.receipts.models import Receipt
 from governance.releases.models import KnownGood, LiveRelease, Pin, Release
 from governance.rollouts.known_good import Standing, standing
 from governance.rollouts.live import bad_releases
 from governance.rollouts.models import LiveChange
 from governance.rollouts.preflight import check_under_way
+from governance.rollouts.push import Progress, progress
 from governance.rollouts.push_models import PushDelivery
 from governance.rollouts.recovery_models import Drill, Preflight
 from governance.workflows.models import Workflow
 
 PINS_SHOWN = 20
-PUSHES_SHOWN = 5
+PUSHES_SHOWN = 3
 DRILLS_READ = 12
 
 MODE: dict[str, tuple[str, str]] = {
@@ -45,16 +44,6 @@ CANNOT_RUN = Chip("Could not run", "bad", "triangle-alert")
 NOT_CHECKED = Chip("Not checked", "none", "circle-dashed")
 
 
-@dataclass(frozen=True, slots=True)
-class PushLine:
-    """One change that the pipeline was told, and how far that got."""
-
-    delivery: PushDelivery
-    chip: Chip
-    sentence: str
-    confirmed_at: datetime | None
-
-
 @dataclass(slots=True)
 class Recovery:
     """Everything about going back, read once for the page."""
@@ -74,7 +63,7 @@ class Recovery:
     pins_total: int = 0
     may_serve: list[Release] = field(default_factory=list)
     good_choices: list[Release] = field(default_factory=list)
-    pushes: list[PushLine] = field(default_factory=list)
+    pushes: list[Progress] = field(default_factory=list)
     may_go_back: bool = False
     may_mark: bool = False
     may_pin: bool = False
@@ -104,7 +93,10 @@ def recovery(workflow: Workflow, live: LiveRelease | None, user: User) -> Recove
         ).first()
     _pins(found, workflow, live)
     if workflow.mode == Workflow.Mode.PUSH:
-        found.pushes = push_lines(workflow)
+        told = PushDelivery.objects.filter(workflow=workflow).select_related(
+            "change__to_release", "change__pilot_release"
+        )
+        found.pushes = [progress(delivery) for delivery in told[:PUSHES_SHOWN]]
     return found
 
 
@@ -143,44 +135,3 @@ def _pins(found: Recovery, workflow: Workflow, live: LiveRelease) -> None:
         for release in found.may_serve
         if release.pk not in (live.release_id, live.pilot_release_id)
     ]
-
-
-def push_lines(workflow: Workflow) -> list[PushLine]:
-    """The newest messages to the pipeline; only receipts make one of them “confirmed”."""
-    rows = PushDelivery.objects.filter(workflow=workflow).select_related(
-        "change__to_release", "change__from_release"
-    )[:PUSHES_SHOWN]
-    return [_push_line(delivery, is_newest=number == 0) for number, delivery in enumerate(rows)]
-
-
-def _push_line(delivery: PushDelivery, *, is_newest: bool) -> PushLine:
-    change = delivery.change
-    confirmed = None
-    if is_newest and not change.switched_off:
-        confirmed = (
-            Receipt.objects.filter(
-                workflow=delivery.workflow_id, release_digest=change.to_release_id,
-                day__gte=change.changed_at.date(), started_at__gte=change.changed_at,
-            )
-            .order_by("started_at")
-            .values_list("started_at", flat=True)
-            .first()
-        )  # fmt: skip
-    name, tried = change.to_release.name, delivery.attempts
-    attempts = f"{tried} attempt{'' if tried == 1 else 's'}"
-    if confirmed is not None:
-        chip = Chip("Confirmed by receipts", "good", "circle-check")
-        sentence = f"a run on {name} proves it"
-    elif delivery.state == PushDelivery.State.DELIVERED:
-        chip = Chip("Answered, silent since" if is_newest else "Answered", "watch", "diamond")
-        sentence = f"the pipeline answered; no run receipt on {name} yet" if is_newest else ""
-    elif delivery.state == PushDelivery.State.FAILED:
-        chip = Chip("Not delivered", "bad", "triangle-alert")
-        sentence = f"after {attempts}: {delivery.last_error or 'no answer'}"
-    elif delivery.state == PushDelivery.State.SUPERSEDED:
-        chip = Chip("Superseded", "none", "circle-minus")
-        sentence = "a newer change was sent"
-    else:
-        chip = Chip("Asked", "accent", "clock")
-        sentence = f"not answered yet, {attempts}"
-    return PushLine(delivery, chip, sentence, confirmed)

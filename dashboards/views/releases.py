@@ -22,7 +22,7 @@ from dashboards.reauthentication import how, kept_fields, reauthenticated
 from dashboards.registering import as_file
 from dashboards.release_page import lineage, revocation, slot_views
 from dashboards.windows import words
-from dashboards.workflow_page import history
+from dashboards.workflow_page import history, move_of
 from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
 from governance.evals.models import EvalRun
@@ -91,7 +91,7 @@ def _page(
     is_live = live is not None and live.release_id == found.pk
     serves = is_live or (live is not None and live.pilot_release_id == found.pk)
     promotions = list(Promotion.objects.filter(workflow=workflow, release=found).for_page())
-    moves = history(workflow, about=found)
+    moves = [move_of(change) for change in history(workflow, about=found)]
     may_propose = not is_live and can(request.user, "promotion.propose", workflow)
     open_one = Promotion.objects.filter(workflow=workflow).open() if may_propose else None
     rights = revocation(found) if serves else None

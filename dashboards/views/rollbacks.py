@@ -18,6 +18,7 @@ from governance.common.errors import GovernanceError
 from governance.people.permissions import can
 from governance.rollouts import services
 from governance.rollouts.models import Rollback
+from governance.rollouts.push import Progress, progress
 from governance.rollouts.push_models import PushDelivery
 from governance.workflows.models import Workflow
 
@@ -61,9 +62,10 @@ def _page(
     return render_part(request, TEMPLATE, "proof", context, status=status)
 
 
-def push_of(found: Rollback) -> PushDelivery | None:
+def push_of(found: Rollback) -> Progress | None:
     """How telling the pipeline went, where the workflow is told."""
-    return getattr(found.change, "push", None)
+    delivery: PushDelivery | None = getattr(found.change, "push", None)
+    return progress(delivery) if delivery is not None else None
 
 
 @require_POST

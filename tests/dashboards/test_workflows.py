@@ -130,7 +130,7 @@ def test_the_queries_do_not_grow_with_history(
         client.get("/workflows/")
 
 
-WORKFLOW_QUERIES = 15
+WORKFLOW_QUERIES = 34
 
 
 def test_kpis_show_the_week_with_target_limit_and_status(
