@@ -110,6 +110,8 @@ VERBS: dict[str, str] = {
     "schedule.created": "scheduled",
     # audit
     "audit.key_introduced": "took into use, to sign checkpoints, the key",
+    # evidence
+    "evidence.packed": "made the evidence pack of",
     # demo
     "demo.seeded": "seeded the demo",
 }
