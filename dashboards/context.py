@@ -37,7 +37,13 @@ class Item:
 # URL name, words, icon, which pages belong to it, on the phone's bar
 PLACES = (
     ("home", "Review", "calendar", ("review",), True),
-    ("promotions", "Decisions", "git-pull-request-arrow", ("promotion", "gate-report"), True),
+    (
+        "promotions",
+        "Decisions",
+        "git-pull-request-arrow",
+        ("promotion", "gate-report", "evidence"),
+        True,
+    ),
     ("exceptions", "Exceptions", "inbox", ("exception",), True),
     ("workflows", "Workflows", "workflow", ("workflow", "rollback"), True),
     (

@@ -33,6 +33,7 @@ VIEWS = (
     "receipts",
     "audit",
     "population",
+    "evidence",
     "signatures",
     "jobs",
     "tokens",

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Callable
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from django.db import connection, transaction
@@ -207,6 +210,62 @@ def test_a_signature_shows_who_why_how_and_its_digest_computed_again(
     assert "The digest does not fit the manifest" in text_of(
         client.get(f"/signatures/{signature.pk}/")
     )
+
+
+def test_a_pack_is_made_at_the_push_of_a_button_and_its_hash_kept(
+    moved: Workflow, auditor: User, owner: User, controller: User, outsider: User, login: Login
+) -> None:
+    promotion = Promotion.objects.get(state=Promotion.State.ROLLED_BACK)
+    url = f"/promotions/{promotion.pk}/evidence/"
+    client = login(auditor)
+    assert "No pack was made of it" in text_of(client.get(url))
+    answer = client.post(f"{url}make/")
+    data = answer.getvalue()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    assert answer["X-Content-SHA256"] == digest
+    assert f"evidence-promotion-{promotion.pk}.zip" in answer["Content-Disposition"]
+    names = ZipFile(io.BytesIO(data)).namelist()
+    assert {"README.txt", "verify.py", "manifest.json", "audit/events.jsonl"} <= set(names)
+    event = AuditEvent.objects.get(verb="evidence.packed")
+    assert event.object_digest == digest
+    assert event.actor_id == str(auditor.pk)
+    assert digest in text_of(client.get(url))
+
+    assert login(owner).post(f"{url}make/").getvalue() == data  # the same pack, the same bytes
+    for stranger in (controller, outsider):
+        assert login(stranger).get(url).status_code == 404
+        assert login(stranger).post(f"{url}make/").status_code == 404
+    assert client.get(f"{url}make/").status_code == 405
+
+
+def test_a_period_is_packed_for_what_the_person_may_see(
+    moved: Workflow, other: Workflow, auditor: User, controller: User, outsider: User, login: Login
+) -> None:
+    first = AuditEvent.objects.order_by("seq")[0].occurred_at.year
+    asked = {"from": f"{first}-01-01", "to": f"{first}-12-31"}
+    page = text_of(login(auditor).get("/audit/evidence/", asked))
+    assert "3 changes" in page
+
+    def packed(user: User) -> tuple[dict[str, Any], set[str]]:
+        data = login(user).post("/audit/evidence/make/", asked).getvalue()
+        pack = ZipFile(io.BytesIO(data))
+        events = [json.loads(line)["body"] for line in pack.read("audit/events.jsonl").splitlines()]
+        subject: dict[str, Any] = json.loads(pack.read("manifest.json"))["subject"]
+        return subject, {json.loads(body)["workflow"] for body in events}
+
+    subject, workflows = packed(auditor)
+    assert subject["every_event"] is True
+    assert workflows == {"", moved.slug, other.slug}
+    subject, workflows = packed(controller)
+    assert (subject["workflows"], subject["every_event"]) == ([other.slug], False)
+    assert workflows == {other.slug}
+    assert login(outsider).post("/audit/evidence/make/", asked).status_code == 404
+    strange = {**asked, "workflow": moved.slug}
+    assert login(controller).post("/audit/evidence/make/", strange).status_code == 404
+    long = {"from": "2020-01-01", "to": "2026-12-31"}
+    refused = login(auditor).post("/audit/evidence/make/", long)
+    assert refused.status_code == 422
+    assert "use manage.py evidence_pack for more" in refused.content.decode()
 
 
 def test_the_pages_cost_the_same_queries_however_much_there_is(

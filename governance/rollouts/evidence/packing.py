@@ -107,43 +107,65 @@ def pack_period(
         whole: every workflow of the installation, and the events that belong to none.
     """
     chosen = list(workflows)
-    keys, slugs = [row.pk for row in chosen], sorted(row.slug for row in chosen)
-    inside = {"gte": start, "lt": end}
-    _cover(AuditEvent.objects.filter(occurred_at__lt=end))
+    slugs = sorted(row.slug for row in chosen)
+    mine = AuditEvent.objects.all() if whole else AuditEvent.objects.filter(workflow__in=slugs)
+    mine = mine.filter(_within("occurred_at", start, end))
+    _cover(mine | _about(*_touched(chosen, start, end)).exclude(verb="evidence.packed"))
     with _snapshot():
-        touched = Promotion.objects.filter(workflow__in=keys).filter(
-            _within("requested_at", inside)
-            | _within("closed_at", inside)
-            | Q(pk__in=Approval.objects.filter(_within("decided_at", inside)).values("promotion"))
-            | Q(pk__in=LiveChange.objects.filter(_within("changed_at", inside)).values("promotion"))
-        )
-        promotions = list(touched.order_by("pk").values_list("pk", flat=True))
-        rollbacks = list(
-            Rollback.objects.filter(_within("done_at", inside), workflow__in=keys)
-            .order_by("pk")
-            .values_list("pk", flat=True)
-        )
-        changes = population(chosen, start, end)
-        drills = sorted({m.change.drill_id for m in changes.members if m.change.drill_id})
-        mine = AuditEvent.objects.all() if whole else AuditEvent.objects.filter(workflow__in=slugs)
-        about = _about(promotions, rollbacks, drills)
+        promotions, rollbacks, drills = _touched(chosen, start, end)
         scope = _Scope(
-            name=f"countersign-evidence-{start:%Y-%m-%d}-to-{end:%Y-%m-%d}.zip",
-            label=f"{start:%Y-%m-%d} to {end:%Y-%m-%d}",
+            name=f"countersign-evidence-{_days(start, end, '-to-')}.zip",
+            label=period_label(start, end),
             subject={
                 "kind": "period", "from": start.isoformat(), "until": end.isoformat(),
                 "workflows": slugs, "every_event": whole,
             },
-            promotions=promotions, rollbacks=rollbacks, drills=drills, changes=changes,
-            events=mine.filter(_within("occurred_at", inside)) | about,
+            promotions=promotions,
+            rollbacks=rollbacks,
+            drills=drills,
+            changes=population(chosen, start, end),
+            events=mine | _about(promotions, rollbacks, drills).exclude(verb="evidence.packed"),
             workflow=slugs[0] if len(slugs) == 1 and not whole else "",
         )  # fmt: skip
         packed = _write(scope, out)
     return _recorded(packed, scope, None, actor)
 
 
-def _within(name: str, bounds: dict[str, datetime]) -> Q:
-    return Q(**{f"{name}__{bound}": at for bound, at in bounds.items()})
+def _days(start: datetime, end: datetime, word: str) -> str:
+    """The period by its first and its last day."""
+    return f"{start:%Y-%m-%d}{word}{end - end.resolution:%Y-%m-%d}"
+
+
+def period_label(start: datetime, end: datetime) -> str:
+    """How the audit chain calls the pack of this period."""
+    return _days(start, end, " to ")
+
+
+def _touched(
+    workflows: Iterable[Workflow], start: datetime, end: datetime
+) -> tuple[list[int], list[int], list[int]]:
+    """The promotions that were asked for, decided or moved; the rollbacks; the drills."""
+    moved = LiveChange.objects.filter(
+        _within("changed_at", start, end), workflow__in=[row.pk for row in workflows]
+    )
+    decided = Approval.objects.filter(_within("decided_at", start, end))
+    promotions = Promotion.objects.filter(workflow__in=[row.pk for row in workflows]).filter(
+        _within("requested_at", start, end)
+        | _within("closed_at", start, end)
+        | Q(pk__in=decided.values("promotion"))
+        | Q(pk__in=moved.values("promotion"))
+    )
+    rollbacks = Rollback.objects.filter(change__in=moved)
+    drills = Drill.objects.filter(changes__in=moved).distinct()
+    return (
+        list(promotions.order_by("pk").values_list("pk", flat=True)),
+        list(rollbacks.order_by("pk").values_list("pk", flat=True)),
+        list(drills.order_by("pk").values_list("pk", flat=True)),
+    )
+
+
+def _within(name: str, start: datetime, end: datetime) -> Q:
+    return Q(**{f"{name}__gte": start, f"{name}__lt": end})
 
 
 def _cover(events: AuditQuerySet) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from governance.audit.models import AuditEvent
 from governance.people.models import Signature
-from tests.dashboards.role_rows import LOGGED_IN, READERS, Cast, Row, World
+from tests.dashboards.role_rows import LOGGED_IN, NONE, OTHER_OWNER, READERS, Cast, Row, World
 
 ROWS: dict[str, Row] = {
     "audit-population": Row(LOGGED_IN),
     "audit-population-csv": Row(LOGGED_IN),
     "audit-events-csv": Row(LOGGED_IN),
     "audit-event": Row(READERS, key="audit event"),
+    "evidence-pack": Row(READERS, key="promotion"),
+    "evidence-pack-make": Row(NONE, READERS, key="promotion"),
+    "audit-evidence": Row(LOGGED_IN),
+    # Another owner packs what is theirs; without any workflow there is nothing to pack.
+    "audit-evidence-make": Row(NONE, READERS | {OTHER_OWNER}),
     "signature": Row(READERS, key="signature"),
     "signature-json": Row(READERS, key="signature"),
 }
