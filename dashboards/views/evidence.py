@@ -49,7 +49,7 @@ def _earlier(request: UserRequest, **which: str) -> list[dict[str, object]]:
 def _file(pack: Callable[[IO[bytes]], Packed]) -> FileResponse:
     """Make the pack and send it; its SHA-256 goes along, as the audit chain keeps it."""
     out = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - the response closes it
-    packed = pack(out)  # type: ignore[arg-type]
+    packed = pack(out)
     response = FileResponse(
         out, as_attachment=True, filename=packed.name, content_type="application/zip"
     )

@@ -377,7 +377,8 @@ def check_checkpoints(pack: Pack, report: Report, key: bytes | None) -> dict[int
 def check_decisions(pack: Pack, events: Events, report: Report) -> None:
     """Every decision is signed, holds for the digests of its promotion, and is in the chain."""
     names = set(pack.names())
-    faults, count = [], 0
+    faults: list[str] = []
+    count = 0
     for name in sorted(names):
         if not (name.startswith("promotions/") and name.endswith("/decisions.json")):
             continue
