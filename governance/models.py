@@ -8,6 +8,7 @@ from governance.kpis.models import Kpi, KpiNote
 from governance.people.models import Absence, ApiToken, Delegation, Signature, User
 from governance.receipts.models import Receipt, RollUp, Span
 from governance.receipts.observation_models import SlotObservation
+from governance.receipts.seal_models import ReceiptPending, ReceiptSeal
 from governance.releases.models import (
     Component,
     KnownGood,
@@ -77,6 +78,8 @@ __all__ = (
     "PushDelivery",
     "RecallRow",
     "Receipt",
+    "ReceiptPending",
+    "ReceiptSeal",
     "Release",
     "ReleaseApproval",
     "ReleaseComponent",

@@ -94,6 +94,7 @@ VERBS: dict[str, str] = {
     "case.pinned": "pinned a case of",
     "case.unpinned": "unpinned a case of",
     # receipts
+    "receipts.sealed": "sealed the receipts of",
     "receipts.partition_made": "made the receipt partition",
     "receipts.partition_dropped": "dropped the receipt partition",
     # triage

@@ -1,4 +1,4 @@
-"""Making tomorrow's partitions before its first receipt needs them, and dropping old ones."""
+"""Partitions made before their first receipt, old ones dropped, receipts sealed every minute."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from governance.jobs.kinds import job_kind
 from governance.jobs.models import Schedule
 from governance.jobs.services import Claim
 from governance.receipts.partitions import drop_before, ensure_partitions
+from governance.receipts.seals import seal_everything
 
 SCHEDULE = "Receipt partitions of the coming week"
 DAYS_AHEAD = 7
@@ -29,6 +30,12 @@ def make_partitions(claim: Claim) -> None:
     ):
         if days:
             drop_before(parent, today - timedelta(days=days))
+
+
+@job_kind("receipts.seal", lease=timedelta(minutes=10), every=timedelta(minutes=1))
+def seal(claim: Claim) -> None:
+    """Seal what was stored before this minute. Safe to repeat."""
+    seal_everything()
 
 
 @audit.atomic()

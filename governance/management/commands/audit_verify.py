@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand
 
 from governance.audit.checkpoint_verification import CheckpointResult, Comparison
 from governance.audit.verification import Verification, sensible_processes, verify
+from governance.receipts.seal_verification import SealResult, verify_seals
 
 VALID, BROKEN, INCOMPLETE = 0, 1, 2
 
@@ -44,6 +45,12 @@ class Command(BaseCommand):
             help="a key kept elsewhere, whose signatures count; default: this installation's own",
         )
 
+        parser.add_argument(
+            "--receipts",
+            action="store_true",
+            help="compare every stored run receipt with its seal, too",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
         code, lines = INCOMPLETE, []
@@ -53,6 +60,7 @@ class Command(BaseCommand):
                 processes=options["processes"] or sensible_processes(), sizes=comparison.sizes
             )
             compared = comparison.compare(chain)
+            sealed = verify_seals() if options["receipts"] else None
         except Exception as error:
             # Python's own exit code for a crash is 1, which here would say: broken.
             sentence = f"The audit could not be read to its end: {str(error).strip()}"
@@ -61,8 +69,9 @@ class Command(BaseCommand):
             else:
                 self.stderr.write(sentence)
         else:
-            code = _code(chain, compared)
-            lines = _lines(chain, compared, time.monotonic() - started, as_json=options["json"])
+            code = _code(chain, compared, sealed)
+            seconds = time.monotonic() - started
+            lines = _lines(chain, compared, sealed, seconds, as_json=options["json"])
         self._print(lines)
         sys.exit(code)
 
@@ -77,8 +86,8 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _code(chain: Verification, compared: CheckpointResult) -> int:
-    if chain.fault_count or compared.fault_count:
+def _code(chain: Verification, compared: CheckpointResult, sealed: SealResult | None) -> int:
+    if chain.fault_count or compared.fault_count or (sealed and sealed.fault_count):
         return BROKEN
     return VALID if chain.events else INCOMPLETE
 
@@ -108,7 +117,12 @@ def _limits(chain: Verification, compared: CheckpointResult) -> str:
 
 
 def _lines(
-    chain: Verification, compared: CheckpointResult, seconds: float, *, as_json: bool
+    chain: Verification,
+    compared: CheckpointResult,
+    sealed: SealResult | None,
+    seconds: float,
+    *,
+    as_json: bool,
 ) -> list[str]:
     limits = _limits(chain, compared)
     if as_json:
@@ -116,8 +130,9 @@ def _lines(
             json.dumps(
                 {
                     **chain.as_json(),
-                    "intact": chain.intact and not compared.fault_count,
+                    "intact": _code(chain, compared, sealed) == VALID,
                     "checkpoints": compared.as_json(),
+                    "receipts": sealed.as_json() if sealed else None,
                     "seconds": round(seconds, 3),
                     "limits": limits,
                 }
@@ -126,6 +141,8 @@ def _lines(
     lines = [chain.sentence, *(f"  {fault.sentence}" for fault in chain.faults)]
     lines += [compared.sentence, *(f"  {fault.sentence}" for fault in compared.faults)]
     lines += [f"  Note: {note}" for note in compared.notes]
+    if sealed:
+        lines += [sealed.sentence, *(f"  {fault.sentence}" for fault in sealed.faults)]
     if chain.events:
         lines.append(f"Last hash: {chain.head} ({seconds:.1f} s)")
     return [*lines, limits]
