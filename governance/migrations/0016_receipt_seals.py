@@ -71,7 +71,7 @@ REVOKE UPDATE, TRUNCATE ON governance_receiptpending FROM cs_app;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("governance", "0009_retention"),
+        ("governance", "0008_proposal_keys"),
     ]
 
     operations = [

@@ -116,9 +116,9 @@ class _Comparing:
                 or seal.days != sorted({day_of(leaf) for leaf in leaves})
             ):
                 self._fault(seq, f"Seal {seal.number:,} is not what event {seq:,} says.")
-        for number in roots:
-            seq = self.events[number]
-            self._fault(seq, f"Seal {number:,} is missing; event {seq:,} says there is one.")
+        for lost in roots:
+            seq = self.events[lost]
+            self._fault(seq, f"Seal {lost:,} is missing; event {seq:,} says there is one.")
 
     def _pending(self) -> dict[date, dict[bytes, bytes]]:
         """What waits for its seal, per day: identity and content."""
