@@ -93,9 +93,7 @@ def _counts(user: User) -> dict[str, Any]:
         .values("starts_at")[:1]
     )
     found = User.objects.values(
-        decisions=_counted(
-            Promotion.objects.visible_to(user).filter(state=Promotion.State.AWAITING_OWNER)
-        ),
+        decisions=_counted(Promotion.objects.visible_to(user).waiting()),
         exceptions=_counted(ExceptionCase.objects.visible_to(user).open()),
         emergencies=_counted(emergencies),
         unfinished=_counted(unfinished),

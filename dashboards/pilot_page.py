@@ -61,7 +61,7 @@ class Step:
 
     number: int
     share: str
-    state: str  # done, now or ahead
+    state: str  # done, now, stopped or ahead
     time: str
     runs: str
     minutes_done: int = 0
@@ -204,20 +204,21 @@ def _steps(pilot: Pilot, promotion: Promotion, runs: int) -> list[Step]:
     ended = pilot.closed_at if is_over else None
     found = []
     for index, step in enumerate(pilot.steps):
-        state = "done" if index < pilot.step or (is_over and index <= pilot.step) else "ahead"
-        if index == pilot.step and not is_over:
-            state = "now"
+        state = "done" if index < pilot.step else "ahead"
+        if index == pilot.step:
+            state = {"stopped": "stopped", "completed": "done"}.get(pilot.state, "now")
         start = began[index] if index < len(began) else None
         end = began[index + 1] if index + 1 < len(began) else ended
         elapsed = now() - pilot.step_started_at if state == "now" else timedelta()
         minutes = int(elapsed.total_seconds() // 60)
         needed = max(step["runs"], SMALLEST_SAMPLE)
+        is_behind = state in ("done", "stopped")
         found.append(
             Step(
                 number=index + 1,
                 share=percent(step["share"]),
                 state=state,
-                time=_span(start, end) if state == "done" else _minutes(minutes, step, state),
+                time=_span(start, end) if is_behind else _minutes(minutes, step, state),
                 runs=_runs(runs, step, state, needed),
                 minutes_done=min(minutes, step["minutes"]),
                 minutes=step["minutes"] if state == "now" else 0,
@@ -323,9 +324,16 @@ def _evidence_row(line: Mapping[str, Any], sign: float, reach: float) -> GateRow
         interval=interval,
         bar=bar,
         verdict=VERDICTS.get(str(line.get("verdict")), VERDICTS["no_data"]),
-        allowed=(
-            f"stable {format_value(line.get('stable'), unit)} of {line.get('stable_runs') or 0:,}"
-            + (f", may be up to {margin * 100:g} pt worse" if margin else "")
+        allowed=", ".join(
+            filter(
+                None,
+                (
+                    f"stable {format_value(line.get('stable'), unit)} of {line['stable_runs']:,}"
+                    if line.get("stable_runs")
+                    else "stable not measured",
+                    f"may be up to {margin * 100:g} pt worse" if margin else "",
+                ),
+            )
         ),
     )
 

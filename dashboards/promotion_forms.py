@@ -24,8 +24,8 @@ class OpenPilotForm(DecisionForm):
         max_value=LARGEST_EVIDENCE_SHARE // 100,
         error_messages={
             "required": "Say how many per cent of the cases it serves.",
-            "min_value": "It serves at least 1 % of the cases.",
-            "max_value": "A pilot that gathers evidence serves at most 10 % of the cases.",
+            "min_value": "It serves at least 1 %% of the cases.",
+            "max_value": "A pilot that gathers evidence serves at most 10 %% of the cases.",
         },
     )
     days = forms.IntegerField(

@@ -12,7 +12,7 @@ from dashboards.gates import gate_rows
 from dashboards.numbers import MINUS, NBSP
 from dashboards.pilot_page import PilotPage, pilot_page
 from dashboards.promotion_evidence import Cost, Findings, cost_of, findings
-from dashboards.promotion_people import People, as_what, people_of, url_of, why_not
+from dashboards.promotion_people import People, as_what, people_of, why_not
 from dashboards.review_page import GateRow
 from governance.common.time import now
 from governance.evals import services as evals
@@ -88,7 +88,6 @@ class PromotionPage:
     may_except: bool = False
     may_withdraw: bool = False
     may_ask_again: bool = False
-    evidence_pack_url: str = ""
     undo: str = ""
 
     @property
@@ -113,7 +112,6 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
         expected=_expected(promotion),
         plan=plan_in_words(promotion.pilot_steps),
         pilot=pilot_page(promotion, user, live),
-        evidence_pack_url=url_of("evidence-pack", promotion.pk),
         undo=_undo(promotion, live),
     )
     if promotion.gate_report is not None:

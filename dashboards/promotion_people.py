@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from governance.common.time import now
 from governance.people.models import User
@@ -48,14 +48,6 @@ class People:
         return sum(part.given is not None for part in self.parts)
 
 
-def url_of(name: str, *args: object) -> str:
-    """The address of a page; empty where this installation has no such page."""
-    try:
-        return reverse(name, args=args)
-    except NoReverseMatch:
-        return ""
-
-
 def people_of(promotion: Promotion) -> People:
     """Read the quorum, the decisions with their signatures, and who made the change."""
     rows = promotion.approvals.select_related(
@@ -65,7 +57,9 @@ def people_of(promotion: Promotion) -> People:
     if not promotion.is_open:
         return People(said=tuple(_said(promotion, row, ()) for row in approvals))
     made_by = quorum.makers(promotion)
-    parts = tuple(quorum.parts(promotion, made_by))
+    # A pilot goes on on the approvals that were in time when it was opened.
+    is_asked = promotion.state != Promotion.State.PILOTING or promotion.waits_for_approval
+    parts = tuple(quorum.parts(promotion, made_by)) if is_asked else ()
     return People(parts, tuple(_said(promotion, row, parts) for row in approvals), tuple(made_by))
 
 
@@ -88,7 +82,7 @@ def _said(promotion: Promotion, approval: Approval, parts: Iterable[Part]) -> Sa
         how=HOW.get(how, how.replace("oidc:", "single sign-on at ")),
         counts=counts,
         counts_until=until,
-        signature_url=url_of("signature", signature.pk) if signature else "",
+        signature_url=reverse("signature", args=(signature.pk,)) if signature else "",
     )
 
 

@@ -1,32 +1,25 @@
-"""What a review asks of people: what runs, what waits, what is wrong, what is ticked off."""
+"""What a review asks of people: what runs, what is wrong, what is ticked off."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 from django.db.models import Count, Window
 from django.urls import reverse
 
 from dashboards.forms import ROLLBACK_REASONS
-from dashboards.gates import gate_rows
 from dashboards.review_page import (
     Checklist,
     ChecklistRow,
-    DecisionCard,
     ExceptionRow,
-    GateRow,
     Happened,
-    Link,
     LiveRow,
 )
-from dashboards.tones import RISK, VERDICT, Chip, chip_for
-from governance.evals.models import GateReport
+from dashboards.tones import chip_for
 from governance.people.models import User
 from governance.people.permissions import can
-from governance.releases.diff import compare
-from governance.releases.models import LiveRelease, Release
+from governance.releases.models import Release
 from governance.reviews.cadence import (
     ANALYST,
     CHECKLISTS,
@@ -37,13 +30,11 @@ from governance.reviews.cadence import (
 )
 from governance.reviews.models import Review
 from governance.reviews.services import why_not_worked_through
-from governance.rollouts import rules
-from governance.rollouts.models import Approval, LiveChange, Promotion
+from governance.rollouts.models import Approval, LiveChange
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
 
 EXCEPTIONS_SHOWN = 5
-GATE_WORD = {"pass": "Gate passes", "fail": "Gate fails"}
 
 
 def live_rows(
@@ -55,9 +46,8 @@ def live_rows(
     rows = []
     for live in lives:
         workflow, release = live.workflow, live.release
-        change = next(
-            (c for c in changes if c.workflow_id == workflow.pk and c.seq == live.seq), None
-        )
+        # Oldest first: the last one is what made it serve, whatever pilots did since.
+        change = next((c for c in reversed(changes) if c.workflow_id == workflow.pk), None)
         back = live.last_known_good
         may = (
             acts
@@ -73,13 +63,18 @@ def live_rows(
                 release_url=reverse("release", args=(release.pk,)),
                 title=release.title,
                 digest=release.pk,
-                since=f"since {moment(live.decided_at)}",
+                since=f"since {moment(change.changed_at if change else live.decided_at)}",
                 approved_by=_who(said.get(release.pk, []), change),
                 gated=live.gated,
                 back_to=back.name if back is not None else "",
                 rollback_url=reverse("workflow-roll-back", args=(workflow.slug,)) if may else "",
                 seq=live.seq,
                 reasons=ROLLBACK_REASONS,
+                pilot=(
+                    f"{live.pilot_release.name} serves {live.pilot_share / 100:g} % as a pilot"
+                    if live.pilot_release is not None
+                    else ""
+                ),
             )
         )
     return tuple(rows)
@@ -155,115 +150,6 @@ def _who(approvals: Sequence[Approval], change: LiveChange | None) -> str:
     if change is not None and change.cause == LiveChange.Cause.ROLLBACK:
         text += ", restored by a rollback"
     return text
-
-
-def decision_cards(user: User, at: datetime, *, acts: bool) -> tuple[DecisionCard, ...]:
-    """Return a card per promotion that waits for its owner, oldest first."""
-    waiting = list(
-        Promotion.objects.visible_to(user)
-        .filter(state=Promotion.State.AWAITING_OWNER)
-        .for_page()
-        .select_related("workflow__live__release")
-        .prefetch_related("approvals")
-        .order_by("requested_at")
-    )
-    return tuple(_card(promotion, user, at, acts=acts) for promotion in waiting)
-
-
-def _card(promotion: Promotion, user: User, at: datetime, *, acts: bool) -> DecisionCard:
-    release, base, report = promotion.release, promotion.base, promotion.gate_report
-    verdict = report.verdict if report else "missing"
-    known = VERDICT.get(verdict, VERDICT["missing"])
-    why_not = _why_not(promotion, user, at) if acts else "Signed off; decided on its own page."
-    page = reverse("promotion", args=(promotion.pk,))
-    live: LiveRelease | None = getattr(promotion.workflow, "live", None)
-    stale = rules.staleness(promotion, live)
-    if stale and live is not None and live.release_id != promotion.base_id:
-        stale += f" {live.release.name} is live now."
-    blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
-    no_yes = bool(why_not or stale or blocking)  # a no is always possible
-    return DecisionCard(
-        key=str(promotion.pk),
-        workflow=promotion.workflow.name,
-        release=release.name,
-        release_url=reverse("release", args=(release.pk,)),
-        base=base.name if base else "",
-        gate=Chip(GATE_WORD.get(verdict, known.word), known.tone, known.icon),
-        risk=RISK[promotion.risk],
-        digest=release.pk,
-        asked=f"Asked by {promotion.requested_by_label} · {moment(promotion.requested_at)}",
-        rationale=promotion.rationale,
-        changes=_changes(base.pk if base else "", release.pk),
-        gates=_gates(report.pk) if report else (),
-        evidence_url=page,
-        compare_url=reverse("release-compare", args=(base.pk, release.pk)) if base else "",
-        review_round=promotion.review_round,
-        undo=(
-            f"After it is live, two clicks and a reason bring {base.name} back. No approval needed."
-            if base
-            else "Nothing was live before it, so there is nothing to go back to yet."
-        ),
-        approve_url="" if no_yes else reverse("promotion-approve", args=(promotion.pk,)),
-        reject_url="" if why_not else reverse("promotion-reject", args=(promotion.pk,)),
-        why_not=why_not,
-        stale=stale,
-        blocked_by=(
-            Link(blocking.title, reverse("post-mortem", args=(blocking.pk,))) if blocking else None
-        ),
-    )
-
-
-def decide_word(cards: Sequence[DecisionCard]) -> str:
-    """Say how many decisions wait, and how many of them nobody can say yes to."""
-    if not cards:
-        return "nothing waits"
-    stuck = sum(bool(card.stale or card.blocked_by) for card in cards)
-    return f"{len(cards)} waiting" + (f", {stuck} cannot be approved now" if stuck else "")
-
-
-@lru_cache(maxsize=256)
-def _changes(base: str, candidate: str) -> tuple[str, ...]:
-    """Say what differs between two releases. Both are immutable, so it is said once."""
-    found = Release.objects.prefetch_related("components").in_bulk([base, candidate])
-    before = found[base].contents() if base else {}
-    return tuple(compare(before, found[candidate].contents()).sentences)
-
-
-@lru_cache(maxsize=256)
-def _gates(digest: str) -> tuple[GateRow, ...]:
-    """Lay out a gate report. It is named by its digest, so it never changes."""
-    return gate_rows(GateReport.objects.get(pk=digest).content, judged=True)
-
-
-def _why_not(promotion: Promotion, user: User, at: datetime) -> str:
-    """Say why this person has nothing to decide here; empty when they have."""
-    if not can(user, "promotion.approve", promotion):
-        return _waits_for(promotion, at)
-    if user.pk in rules.contributors(promotion):
-        return "You helped to make this change, so somebody else decides."
-    if any(
-        approval.approver_id == user.pk and approval.review_round == promotion.review_round
-        for approval in promotion.approvals.all()
-    ):
-        return f"You have decided. {_waits_for(promotion, at)}"
-    return ""
-
-
-def _waits_for(promotion: Promotion, at: datetime) -> str:
-    """Name who has still to say yes. The promotion's page counts the approvals to the letter."""
-    owner = rules.kpi_owner(promotion.workflow)
-    oldest = at - rules.APPROVAL_LASTS[Promotion.Risk(promotion.risk)]
-    agreed = {
-        approval.approver_id
-        for approval in promotion.approvals.all()
-        if approval.review_round == promotion.review_round
-        and approval.decision == Approval.Decision.APPROVED
-        and approval.decided_at > oldest
-    }
-    missing = [] if owner.pk in agreed else [f"the KPI owner ({owner})"]
-    if rules.needs_second_approver(promotion) and not agreed - {owner.pk}:
-        missing.append("a second approver")
-    return f"Waits for {' and '.join(missing)}." if missing else ""
 
 
 def exception_rows(

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from django.db.models import F
 from django.urls import reverse
 
 from dashboards import review_page as page
+from dashboards.decision_cards import decide_word, decision_cards
 from dashboards.review_alerts import load_alerts
 from dashboards.review_decisions import (
     checklist,
-    decide_word,
-    decision_cards,
     exception_rows,
     happened,
     live_rows,
@@ -67,7 +67,7 @@ def load_review(
     last_day = min(period.ends_on, today.date())
     workflows = list(
         Workflow.objects.visible_to(user).select_related(
-            "owner", "live__release", "live__last_known_good"
+            "owner", "live__release", "live__last_known_good", "live__pilot_release"
         )
     )
     kpis = _kpis(user)
@@ -170,14 +170,17 @@ def _kpis(user: User) -> list[Kpi]:
 
 
 def _changes(workflows: Sequence[Workflow], last_day: date) -> list[LiveChange]:
-    """Return the live changes that charts mark, and those that made live what is live now."""
+    """Return the live changes that charts mark, and those that made live what is live now.
+
+    Pilots, the switch and their ends leave the release that serves as it was.
+    """
     first = add_months(last_day.replace(day=1), -11)
     until = datetime.combine(last_day + timedelta(days=1), time(), UTC)
     rows = LiveChange.objects.filter(
         workflow__in=[workflow.pk for workflow in workflows],
         changed_at__gte=datetime.combine(first, time(), UTC),
         changed_at__lt=until,
-    )
+    ).exclude(to_release=F("from_release"))
     return list(rows.select_related("to_release", "from_release").order_by("changed_at", "seq"))
 
 

@@ -57,6 +57,7 @@ class LiveRow:
     rollback_url: str = ""
     seq: int = 0
     reasons: tuple[str, ...] = ()
+    pilot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class GateRow:
 
 @dataclass(frozen=True, slots=True)
 class DecisionCard:
-    """One promotion that waits for its owner."""
+    """One promotion that waits for people."""
 
     key: str
     workflow: str
@@ -155,6 +156,12 @@ class DecisionCard:
     why_not: str = ""
     stale: str = ""
     blocked_by: Link | None = None
+    road: str = ""  # empty on the normal road
+    pilot: str = ""
+    pilot_note: str = ""
+    pilot_url: str = ""
+    frozen: str = ""
+    second: str = ""  # the owner said yes and a second person has not
 
 
 @dataclass(frozen=True, slots=True)

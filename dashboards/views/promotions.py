@@ -20,15 +20,18 @@ from dashboards.forms import DecisionForm, ReasonForm, first_error
 from dashboards.gates import report_rows
 from dashboards.http import UserRequest, render_part
 from dashboards.promotion_page import promotion_page
+from dashboards.promotion_waits import waits, with_waits
 from dashboards.reauthentication import how, is_recent, kept_fields, reauthenticated
 from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
+from governance.common.time import now
 from governance.evals.models import GateReport
 from governance.rollouts import services
 from governance.rollouts.models import Promotion, PromotionQuerySet
 from governance.workflows.models import Workflow
 
 PER_PAGE = 40
+OPEN = "open"
 
 
 def visible(request: UserRequest) -> PromotionQuerySet:
@@ -43,24 +46,40 @@ def visible(request: UserRequest) -> PromotionQuerySet:
 @require_GET
 @login_required
 def promotions(request: UserRequest) -> HttpResponse:
-    """Open promotions first, then what was decided."""
-    rows = visible(request)
-    slug, state = request.GET.get("workflow", ""), request.GET.get("state", "")
-    if slug:
-        rows = rows.filter(workflow__slug=slug)
-    if state in Promotion.State.values:
-        rows = rows.filter(state=state)
-    page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    """Open promotions first, with whom they wait for; then what was decided."""
+    asked = {name: request.GET.get(name, "") for name in ("workflow", "state", "road", "risk")}
+    rows = _filtered(visible(request), asked)
+    opened = list(with_waits(rows.open()))
+    known = waits(opened, now())
+    page = Paginator(rows.exclude(state__in=Promotion.OPEN), PER_PAGE).get_page(
+        request.GET.get("page")
+    )
     context = {
         "page_obj": page,
-        "slug": slug,
-        "state": state,
-        "states": Promotion.State.choices,
-        "open": [row for row in page if row.is_open],
-        "closed": [row for row in page if not row.is_open],
+        "asked": asked,
+        "is_filtered": any(asked.values()),
+        "states": [(OPEN, "Open"), *Promotion.State.choices],
+        "roads": Promotion.Road.choices,
+        "risks": Promotion.Risk.choices,
+        "open": [(row, known[row.pk]) for row in opened],
         "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
     }
     return render(request, "dashboards/promotions/list.html", context)
+
+
+def _filtered(rows: PromotionQuerySet, asked: Mapping[str, str]) -> PromotionQuerySet:
+    """What the query string asks for; a word that nobody knows is left out."""
+    if asked["workflow"]:
+        rows = rows.filter(workflow__slug=asked["workflow"])
+    if asked["state"] == OPEN:
+        rows = rows.open()
+    elif asked["state"] in Promotion.State.values:
+        rows = rows.filter(state=asked["state"])
+    if asked["road"] in Promotion.Road.values:
+        rows = rows.filter(road=asked["road"])
+    if asked["risk"] in Promotion.Risk.values:
+        rows = rows.filter(risk=asked["risk"])
+    return rows
 
 
 @require_GET

@@ -39,6 +39,15 @@ class PromotionQuerySet(models.QuerySet["Promotion"]):
     def open(self) -> PromotionQuerySet:
         return self.filter(state__in=Promotion.OPEN)
 
+    def waiting(self) -> PromotionQuerySet:
+        """Those on which somebody has to decide: approve, or what becomes of a paused pilot."""
+        passed = Q(gate_report__verdict=GateReport.Verdict.PASS, gate_round=F("review_round"))
+        return self.filter(
+            Q(state=Promotion.State.AWAITING_OWNER)
+            | Q(state=Promotion.State.PILOTING, pilot__state="paused")
+            | Q(passed, state=Promotion.State.PILOTING, road=Promotion.Road.PILOT)
+        )
+
     def for_page(self) -> PromotionQuerySet:
         """Load what a card shows, in a single query."""
         return self.select_related(

@@ -236,7 +236,7 @@ def test_pages_read_in_a_fixed_number_of_queries(
     page_of(client, promotion)  # the first request of a session writes it
     with django_assert_max_num_queries(42):
         page_of(client, promotion)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(11):
         client.get("/promotions/")
     with django_assert_max_num_queries(9):
         client.get(reverse("gate-report", args=(promotion.gate_report_id,)))
