@@ -58,6 +58,9 @@ class MachineEndpoints:
             response = problem("Something went wrong here. The error was logged.", 500)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        if response.status_code != 304:
+            # Whole answers, so no server has to send them in chunks.
+            response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponse:

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from governance.api import rate_limits
+from governance.api import prepared, rate_limits
 from governance.api.tokens import LAST_USED_EVERY, UnauthenticatedError, secret_of
 from governance.common.canonical import parse_json
 from governance.common.errors import GovernanceError, InvalidInputError, NotAllowedError
@@ -54,11 +54,13 @@ LEFT JOIN (
     JOIN governance_workflow workflow ON workflow.id = live.workflow_id
     LEFT JOIN governance_pin pin
         ON pin.workflow_id = live.workflow_id AND pin.targeting_key = %(case)s
-    WHERE %(key)s = '' OR workflow.slug = %(key)s
+    {where}
 ) served ON token.workflow_slug IN ('', served.slug)
 WHERE token.token_hash = %(hash)s
 ORDER BY served.slug
 """
+ONE = STATEMENT.format(where="WHERE workflow.slug = %(key)s")
+ALL = STATEMENT.format(where="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,26 +204,22 @@ def _served(secret: str, key: str = "", case: str = "") -> list[Live]:
         UnauthenticatedError: the token is unknown, expired or revoked.
         NotAllowedError: it lacks the scope, or belongs to another workflow than `key`.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            STATEMENT,
-            {
-                "scope": SCOPE,
-                "every": LAST_USED_EVERY.total_seconds(),
-                "key": key,
-                "case": case,
-                "hash": ApiToken.hash_of(secret),
-            },
-        )
-        rows = cursor.fetchall()
-        if not rows or not rows[0][1]:
-            raise UnauthenticatedError("This token is unknown, expired or revoked.")
-        token_id, _, scoped, only, unused_for_long = rows[0][:5]
-        if not scoped:
-            raise NotAllowedError(f"This token lacks the scope {SCOPE}.")
-        if key and only not in ("", key):
-            raise NotAllowedError(f"This token is for the workflow {only} only.")
-        if unused_for_long:
+    asked = {
+        "scope": SCOPE,
+        "every": LAST_USED_EVERY.total_seconds(),
+        "case": case,
+        "hash": ApiToken.hash_of(secret),
+    }
+    rows = prepared.fetch(ONE, {**asked, "key": key}) if key else prepared.fetch(ALL, asked)
+    if not rows or not rows[0][1]:
+        raise UnauthenticatedError("This token is unknown, expired or revoked.")
+    token_id, _, scoped, only, unused_for_long = rows[0][:5]
+    if not scoped:
+        raise NotAllowedError(f"This token lacks the scope {SCOPE}.")
+    if key and only not in ("", key):
+        raise NotAllowedError(f"This token is for the workflow {only} only.")
+    if unused_for_long:
+        with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE governance_apitoken SET last_used_at = now() WHERE id = %s", [token_id]
             )

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
 from django.test import Client
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
@@ -16,6 +18,7 @@ from openfeature.flag_evaluation import Reason
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.live_server_helper import LiveServer
 
+from governance.api import rate_limits
 from governance.common.time import now
 from governance.people.models import ApiToken, User
 from governance.people.services import revoke_token
@@ -275,3 +278,59 @@ def test_the_answer_stays_within_the_size_that_clients_accept(
     live: Release, machine: Callable[..., Client]
 ) -> None:
     assert len(json.dumps(ask(machine(READ)).json()["value"])) < 16 * 1024
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_kept_connection_that_died_is_replaced_within_the_evaluation(
+    live: Release, machine: Callable[..., Client]
+) -> None:
+    client = machine(READ)
+    assert ask(client).status_code == 200
+    kept = connection.connection
+    assert kept is not None
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [kept.info.backend_pid])
+    assert ask(client).json()["variant"] == live.digest
+    assert connection.connection is not kept
+
+
+def test_the_whole_answer_says_how_long_it_is(
+    live: Release, machine: Callable[..., Client]
+) -> None:
+    client = machine(READ)
+    for path, body in ((ONE, "{}"), (ALL, "{}"), (ONE, "{"), ("/api/v1/nothing", "{}")):
+        response = ask(client, path, body)
+        assert response["Content-Length"] == str(len(response.content))
+        assert response["Cache-Control"]
+
+
+def test_an_answer_lets_a_client_answer_for_other_cases(
+    live: Release, machine: Callable[..., Client]
+) -> None:
+    metadata = ask(machine(READ)).json()["metadata"]
+    assert metadata["stable_release"] == live.digest
+    assert (metadata["stable_stage"], metadata["stable_authority"]) == ("stable", "draft")
+    assert metadata["has_pins"] is False
+
+
+def test_a_limit_answers_429_with_whole_seconds_on_every_path(
+    live: Release, machine: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = machine(READ)
+    monkeypatch.setattr(rate_limits, "ofrep", rate_limits.Limiter(0.5, 1))
+    for path in (ONE, ALL):
+        ask(client, path)
+        limited = ask(client, path)
+        assert limited.status_code == 429
+        assert limited["Retry-After"].isdigit()
+        assert limited.json()["errorDetails"]
+
+
+def test_what_breaks_inside_is_a_500_that_says_so_in_json(
+    live: Release, machine: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = machine(READ)
+    monkeypatch.setattr(rate_limits, "ofrep", None)  # as a mistake of ours would
+    response = ask(client)
+    assert response.status_code == 500
+    assert response.json()["errorDetails"]

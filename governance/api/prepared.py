@@ -1,0 +1,47 @@
+"""A read that is asked hundreds of times a second: one round trip, planned once per connection.
+
+Django asks a kept connection whether it still lives before each request, and lets the server plan
+each statement anew. Both cost more than the read itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from django.db import InterfaceError, OperationalError, connection
+
+
+class _Prepared(psycopg.Cursor[tuple[Any, ...]]):
+    """Keeps its statements prepared at the server."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        return super().execute(query, params, prepare=True)
+
+
+def fetch(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a read.
+
+    A kept connection that died meanwhile is replaced once: the read is safe to repeat.
+    """
+    is_kept = connection.connection is not None
+    try:
+        return _fetch(statement, values)
+    except (OperationalError, InterfaceError):
+        if not is_kept or connection.in_atomic_block:
+            raise
+        connection.close()
+        return _fetch(statement, values)
+
+
+def _fetch(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    connection.health_check_done = True  # the read itself shows it
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        bare = _Prepared(connection.connection)
+    debugging = connection.queries_logged
+    wrap = connection.make_debug_cursor if debugging else connection.make_cursor
+    with wrap(bare) as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
