@@ -117,10 +117,11 @@ def changed(before: Any, after: Any) -> Iterator[tuple[tuple[str, ...], Any, Any
 
 def sentence(what: str, was: Any, becomes: Any) -> str:
     """Say what happened to one value."""
+    many = _is_plural(what)
     if was is MISSING:
-        return f"The {what} is new: {show(becomes)}."
+        return f"The {what} {'are' if many else 'is'} new: {show(becomes)}."
     if becomes is MISSING:
-        return f"The {what} is gone; it was {show(was)}."
+        return f"The {what} {'are gone; they were' if many else 'is gone; it was'} {show(was)}."
     if isinstance(was, list) and isinstance(becomes, list):
         return list_sentence(what, was, becomes)
     if isinstance(was, str) and isinstance(becomes, str) and max(len(was), len(becomes)) > 60:
@@ -128,7 +129,12 @@ def sentence(what: str, was: Any, becomes: Any) -> str:
     old, new = show(was), show(becomes)
     if old == new:  # 1 and "1" look alike
         old, new = (f"{text} ({_kind(value)})" for text, value in ((old, was), (new, becomes)))
-    return f"The {what} goes from {old} to {new}."
+    return f"The {what} {'go' if many else 'goes'} from {old} to {new}."
+
+
+def _is_plural(what: str) -> bool:
+    """Whether a setting's name speaks of several things, so that the sentence can agree with it."""
+    return what.endswith("s") and not what.endswith(("ss", "us", "is", "’s"))
 
 
 def _kind(value: Any) -> str:
@@ -138,12 +144,16 @@ def _kind(value: Any) -> str:
 
 def list_sentence(what: str, old: Sequence[Any], new: Sequence[Any]) -> str:
     gained, lost = gained_and_lost(old, new)
+    many = _is_plural(what)
     parts = []
     if gained:
-        parts.append(f"gains {show(gained)}")
+        parts.append(f"{'gain' if many else 'gains'} {show(gained)}")
     if lost:
-        parts.append(f"loses {show(lost)}")
-    return f"The {what} {' and '.join(parts) or 'changes its order or repeats itself'}."
+        parts.append(f"{'lose' if many else 'loses'} {show(lost)}")
+    order = "change their order or repeat themselves" if many else (
+        "changes its order or repeats itself"
+    )  # fmt: skip
+    return f"The {what} {' and '.join(parts) or order}."
 
 
 def gained_and_lost(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[Any], list[Any]]:
