@@ -90,6 +90,7 @@ def workflow_page(
             :EXCEPTIONS_SHOWN
         ],
         "today": now(),
+        "may_emergency": live is not None and can(request.user, "promotion.emergency", found),
         "may_register": can(request.user, "release.register", found),
         "error": error,
         "typed": typed or kept_fields(request),
