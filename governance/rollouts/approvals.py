@@ -183,6 +183,8 @@ def approve_promotion(
     if blocking is not None:
         raise StateConflictError(f"The post-mortem “{blocking.title}” is not finished.")
     freezes.refuse_frozen(promotion)
+    if promotion.pilot_steps and promotion.state != Promotion.State.PILOTING:
+        pilots.refuse_switched_off(promotion.workflow)
     verify_bytes(promotion.release)
     approval = sign_decision(
         promotion, actor, Approval.Decision.APPROVED, rules.meaning_for(actor, promotion), reason,
@@ -332,7 +334,11 @@ def open_evidence_pilot(
         raise StateConflictError(stale)
     if promotion.base is None:
         raise StateConflictError("A pilot needs a stable release beside it.")
+    blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
+    if blocking is not None:
+        raise StateConflictError(f"The post-mortem “{blocking.title}” is not finished.")
     freezes.refuse_frozen(promotion)
+    pilots.refuse_switched_off(promotion.workflow)
     verify_bytes(promotion.release)
     promotion.road = Promotion.Road.PILOT
     promotion.save(update_fields=["road"])

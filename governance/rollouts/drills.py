@@ -103,6 +103,8 @@ def start_drill(drill_id: int, *, actor: User, clicked_at: datetime) -> Drill:
         raise StateConflictError("This drill was run or called off already.")
     if drill.signature_id is None:
         raise StateConflictError("The KPI owner has not signed this drill.")
+    if Drill.objects.filter(workflow=drill.workflow, state=Drill.State.RUNNING).exists():
+        raise StateConflictError("Another drill of this workflow is running.")
     live = live_release(drill.workflow)
     if live is None or live.last_known_good is None:
         raise StateConflictError("There is no earlier good release to go back to.")

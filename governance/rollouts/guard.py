@@ -28,6 +28,7 @@ from governance.rollouts.live import live_release, lock_promotion
 from governance.rollouts.models import Promotion
 from governance.rollouts.pilot_models import GuardDecision, Pilot
 from governance.rollouts.rolling_back import go_back
+from governance.rollouts.rules import still_approved
 from governance.triage.services import open_or_join
 
 ACTOR = Actor.system("guard")
@@ -226,6 +227,11 @@ def _advance(pilot: Pilot, rows: list[tuple[dict[str, Any], Compared]], moment: 
         return True
     if freezes.blocking(pilot.promotion, moment) is not None:
         _now_and_then(pilot, rows, moment)
+        return True
+    if not still_approved(pilot.promotion, moment):
+        sentence = "Paused: what it was approved on does not hold any more. Ask again."
+        _keep(pilot, rows, rows[0], Verdict.PASS, Action.PAUSED, sentence)
+        pilots.pause(pilot, why=sentence, actor=ACTOR)
         return True
     is_last = pilot.step + 1 == len(pilot.steps)
     sentence = f"No worse at {pilots.percent(step['share'])} after {_hours(elapsed)}: " + (

@@ -115,6 +115,15 @@ def open_pilot(
     return pilot
 
 
+def refuse_switched_off(workflow: Workflow) -> None:
+    """A pilot of a workflow that is off would serve nobody, and end when it is switched on."""
+    live = live_release(workflow)
+    if live is not None and live.switched_off:
+        raise StateConflictError(
+            "It is switched off, so a pilot serves nobody. Switch it on first."
+        )
+
+
 def rules_of(promotion: Promotion) -> list[dict[str, Any]]:
     """What the guard watches: the gate policy's guardrails and floors stop, its primary asks."""
     policy = promotion.gate_policy.content if promotion.gate_policy else {}

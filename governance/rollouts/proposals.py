@@ -16,7 +16,7 @@ from governance.evals.models import EvalRun, GateReport
 from governance.jobs.services import enqueue
 from governance.kpis.models import Kpi
 from governance.people.models import ApiToken, User
-from governance.people.permissions import require
+from governance.people.permissions import can, require
 from governance.releases.diff import ReleaseDiff, compare, documents_changed
 from governance.releases.models import Release, Slot
 from governance.releases.services import verify_bytes
@@ -222,7 +222,7 @@ def _start_evals(promotion: Promotion, actor: User | ApiToken) -> None:
 def ask_gate_again(promotion_id: int, *, actor: User) -> Promotion:
     """Have the gate of a running pilot judged anew, in a new round. The pilot goes on meanwhile."""
     promotion = lock_promotion(promotion_id)
-    if not rules.decides_for_owner(actor, promotion.workflow):
+    if not can(actor, "promotion.open_pilot", promotion):
         require(actor, "promotion.propose", promotion.workflow)
     if promotion.state != Promotion.State.PILOTING or promotion.road != Promotion.Road.PILOT:
         raise StateConflictError("Only a pilot that gathers evidence asks its gate again.")
@@ -230,7 +230,8 @@ def ask_gate_again(promotion_id: int, *, actor: User) -> Promotion:
     if stale:
         raise StateConflictError(stale)
     promotion.review_round += 1
-    promotion.save(update_fields=["review_round"])
+    promotion.requested_at = now()  # margins confirmed before this round are no late edits
+    promotion.save(update_fields=["review_round", "requested_at"])
     _start_evals(promotion, actor)
     audit.record(
         "promotion.reproposed", promotion, actor=actor, workflow=promotion.workflow.slug,

@@ -82,6 +82,10 @@ def go_back(
     Promotion.objects.filter(workflow=workflow, release=bad, state=Promotion.State.LIVE).update(
         state=Promotion.State.ROLLED_BACK
     )
+    # Rolled back in the middle of a drill, what the drill left aside does not serve either.
+    Promotion.objects.filter(workflow=workflow, state=Promotion.State.LIVE).update(
+        state=Promotion.State.SUPERSEDED
+    )
     reinstated = (
         Promotion.objects.filter(
             workflow=workflow, release=target, state=Promotion.State.SUPERSEDED

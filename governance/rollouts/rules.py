@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.db import connection
+
 from governance.common.time import now
 from governance.evals import services as evals
 from governance.kpis.models import Kpi
@@ -11,8 +13,8 @@ from governance.people.models import Delegation, User
 from governance.people.permissions import has_role, register_rule
 from governance.people.signatures import require_fresh_login as require_fresh_login
 from governance.people.signatures import require_reason as require_reason
-from governance.releases.models import Component, LiveRelease, ReleaseApproval
-from governance.rollouts.models import Approval, PostMortem, Promotion
+from governance.releases.models import Component, LiveRelease
+from governance.rollouts.models import Approval, LiveChange, PostMortem, Promotion
 from governance.workflows.models import Workflow
 
 APPROVAL_LASTS = {
@@ -113,18 +115,27 @@ def contributors(promotion: Promotion) -> set[int]:
     found.update(authors.values_list("author_id", flat=True))
     since = base_live_since(promotion)
     if since is not None:
-        found.update(evals.editors_since(promotion.workflow, since))
+        found.update(
+            evals.editors_since(promotion.workflow, since, proposed_at=promotion.requested_at)
+        )
     return {key for key in found if key is not None}
 
 
 def base_live_since(promotion: Promotion) -> datetime | None:
-    """When the base went live: what was edited since then judges the candidate."""
+    """When the base was last made live by a promotion: edits since then judge the candidate.
+
+    Drills, rollbacks and the switch open its serving anew, which forgives nobody an edit.
+    """
     if promotion.base is None:
         return None
     return (
-        ReleaseApproval.objects.filter(workflow=promotion.workflow, release=promotion.base)
-        .order_by("-valid_from")
-        .values_list("valid_from", flat=True)
+        LiveChange.objects.filter(
+            workflow=promotion.workflow,
+            to_release=promotion.base,
+            cause__in=(LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION),
+        )
+        .order_by("-seq")
+        .values_list("changed_at", flat=True)
         .first()
     )
 
@@ -220,6 +231,26 @@ def missing_approvals(promotion: Promotion) -> list[str]:
     ):
         missing.append("a second approver (an executive, or the KPI owner of another workflow)")
     return missing
+
+
+def still_approved(promotion: Promotion, moment: datetime) -> bool:
+    """Whether a running pilot may go on by what opened it, as the database will count it.
+
+    Somebody who approved has left, a delegation was taken back, a standing approval has ended.
+    """
+    opened = (
+        LiveChange.objects.filter(promotion=promotion, cause=LiveChange.Cause.PILOT_OPENED)
+        .order_by("-seq")
+        .values_list("changed_at", flat=True)
+        .first()
+    )
+    with connection.cursor() as cursor:
+        if promotion.road == Promotion.Road.STANDING:
+            cursor.execute("SELECT cs_in_envelope(%s, %s)", [promotion.pk, moment])
+        else:
+            cursor.execute("SELECT cs_quorum(%s, %s)", [promotion.pk, opened])
+        (holds,) = cursor.fetchone()
+    return bool(holds)
 
 
 def meaning_for(user: User, promotion: Promotion) -> Approval.Meaning:

@@ -16,6 +16,7 @@ from governance.people.signatures import sign
 from governance.releases.diff import ReleaseDiff
 from governance.releases.models import Slot
 from governance.rollouts import freezes, pilots, rules
+from governance.rollouts.live import live_release
 from governance.rollouts.models import LiveChange, Promotion
 from governance.rollouts.road_models import StandingApproval
 from governance.workflows.models import Workflow
@@ -138,6 +139,8 @@ def misfit(standing: StandingApproval, promotion: Promotion, difference: Release
         return "The standing approval has ended."
     if standing.signed_by_id != rules.kpi_owner(promotion.workflow).pk:
         return "Who signed it is not the KPI owner any more."
+    if not standing.signed_by.is_active:
+        return "Who signed it does not work here any more."
     if standing.signed_by_id in rules.contributors(promotion):
         return "Who signed it helped to make this change."
     if promotion.base_id is None:
@@ -177,6 +180,9 @@ def blocked(standing: StandingApproval, promotion: Promotion, difference: Releas
     window = freezes.blocking(promotion, now())
     if window is not None:
         return f"{window.name} holds everything back until {window.ends_at:%d %b %H:%M} UTC."
+    live = live_release(promotion.workflow)
+    if promotion.pilot_steps and live is not None and live.switched_off:
+        return "It is switched off, so a pilot would serve nobody."
     post_mortem = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
     if post_mortem is not None:
         return f"The post-mortem “{post_mortem.title}” is not finished."

@@ -1,0 +1,1 @@
+"""The attacks of docs/reliability.md: short in `make test`, full in `make faults`."""

@@ -1,0 +1,40 @@
+"""How hard to attack, and where the figures go."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+
+from tests.faults import invariants
+
+RESULTS = "FAULTS_RESULTS"
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether this is `make faults` and not `make test`."""
+    return bool(os.environ.get("FAULTS_FULL"))
+
+
+@pytest.fixture
+def figure() -> Callable[..., None]:
+    """Keep what an attack measured: `figure("I3", trials=200, promotions=200)`."""
+
+    def keep(invariant: str, **values: object) -> None:
+        print(f"{invariant}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+        path = os.environ.get(RESULTS)
+        if path:
+            with Path(path).open("a") as file:
+                file.write(json.dumps({"invariant": invariant, **values}) + "\n")
+
+    return keep
+
+
+@pytest.fixture(autouse=True)
+def _fresh_chain(settings: LazySettings) -> None:
+    invariants.forget_chain()
