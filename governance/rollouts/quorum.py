@@ -74,7 +74,10 @@ def makers(promotion: Promotion) -> list[Maker]:
         add([author], f"wrote {SLOT_NAMES.get(slot, slot)}")
     since = rules.base_live_since(promotion)
     if since is not None:
-        add(evals.editors_since(promotion.workflow, since), "edited what judges it")
+        add(
+            evals.editors_since(promotion.workflow, since, proposed_at=promotion.requested_at),
+            "edited what judges it",
+        )
     people = User.objects.in_bulk(found)
     return [Maker(people[key], tuple(reasons)) for key, reasons in found.items()]
 

@@ -57,7 +57,7 @@ def test_nothing_becomes_live_without_a_valid_quorum_on_exactly_those_bytes(
 
 
 def _run(seed: int, examples: int) -> None:
-    ChangeControl._hypothesis_internal_use_seed = seed  # type: ignore[attr-defined]
+    ChangeControl._hypothesis_internal_use_seed = seed
     run_state_machine_as_test(
         ChangeControl,
         settings=settings(

@@ -44,7 +44,8 @@ ROLES = {
     "analyst": User.Role.ANALYST,
 }  # fmt: skip
 # Of 1,000 runs of each side: how many of the pilot's were silently wrong, and escalated.
-DATA = {"none": None, "good": (0, 50), "signal": (0, 400), "harm": (1000, 50)}
+AS_BEFORE = (0, 50)
+DATA = {"none": None, "good": AS_BEFORE, "signal": (0, 400), "harm": (1000, 50)}
 _numbers = itertools.count(1)
 
 
@@ -216,8 +217,8 @@ class World:
         hour += timedelta(hours=1)
         for release, (silent, escalated) in (
             (promotion.release_id, shown),
-            (promotion.base_id, DATA["good"]),
-        ):  # type: ignore[misc]
+            (promotion.base_id, AS_BEFORE),
+        ):
             for measure, total in (
                 ("runs", 1000), ("silent_error", silent), ("escalated", escalated), ("error", 5)
             ):  # fmt: skip
