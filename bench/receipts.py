@@ -9,27 +9,19 @@ from __future__ import annotations
 import http.client
 import multiprocessing
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from governance.embedded import postgres_home
-from governance.embedded.servers import Servers, running
+from bench._server import run_python, serving
 
-PROJECT = Path(__file__).resolve().parent.parent
 BATCH = 512  # spans
 SPANS_PER_TRACE = 4
 SECONDS = 10.0
 SENDERS = 2
-WORKERS, THREADS = "2", "2"
 SEED = """
 from governance.audit import Actor
 from governance.common.time import now
@@ -54,39 +46,9 @@ print(Span.objects.count(), Receipt.objects.count(),
 
 def measure() -> Iterator[str]:
     """Store for ten seconds, then count what the database has."""
-    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
-        data_dir = Path(folder)
-        try:
-            with running(data_dir) as servers:
-                yield from _measure(data_dir, servers)
-        finally:
-            postgres_home.forget_home(data_dir)
-
-
-def _measure(data_dir: Path, servers: Servers) -> Iterator[str]:
-    environment = {
-        **os.environ,
-        "DATA_DIR": str(data_dir),
-        "DATABASE_URL": servers.database_url,
-        "REDIS_URL": servers.redis_url,
-        "SECRET_KEY": servers.secret_key,
-    }
-    _manage({**environment, "DATABASE_URL": servers.owner_database_url}, "migrate", "-v0")
-    token, release = _manage(environment, "shell", "-v0", "-c", SEED).split()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    web = subprocess.Popen(  # noqa: S603 - our own server
-        [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--port", str(port),
-         "--workers", WORKERS, "--blocking-threads", THREADS, "governance.wsgi:application"],
-        cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _wait_until_ready(port)
-        yield from _send_from_all(port, token, release, environment)
-    finally:
-        web.terminate()
-        web.wait(20)
+    with serving(SEED) as served:
+        token, release = served.seeded
+        yield from _send_from_all(served.port, token, release, served.environment)
 
 
 def _send_from_all(
@@ -95,9 +57,7 @@ def _send_from_all(
     context = multiprocessing.get_context("spawn")
     with context.Pool(SENDERS) as pool:
         runs = pool.starmap(_send, [(port, token, release, sender) for sender in range(SENDERS)])
-    stored_spans, stored_receipts, counted = map(
-        int, _manage(environment, "shell", "-v0", "-c", COUNT).split()
-    )
+    stored_spans, stored_receipts, counted = map(int, run_python(environment, COUNT).split())
     batches = sum(len(latencies) for latencies, _ in runs)
     seconds = max(taken for _, taken in runs)
     latencies = sorted(latency for latencies, _ in runs for latency in latencies)
@@ -200,24 +160,3 @@ def _call_attributes() -> list[KeyValue]:
 
 def _pair(name: str, text: str) -> KeyValue:
     return KeyValue(key=name, value=AnyValue(string_value=text))
-
-
-def _manage(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "manage.py", *arguments],
-        cwd=PROJECT, env=environment, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return done.stdout.strip()
-
-
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("the web server did not answer within a minute")

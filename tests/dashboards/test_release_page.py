@@ -211,7 +211,7 @@ def test_documents_are_found_by_their_ids_and_taken_as_csv(
     assert 'value="NEW"' in found
 
     answer = client.get(reverse("release-compare-documents", args=(before.pk, after.pk)))
-    rows = list(csv.reader(io.StringIO(b"".join(answer).decode())))  # type: ignore[arg-type]
+    rows = list(csv.reader(io.StringIO(b"".join(answer).decode())))
     assert rows == [
         ["change", "document", "sha256 before", "sha256 after"],
         ["added", "'=cmd()", "", "5" * 64],
