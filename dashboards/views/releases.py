@@ -42,6 +42,7 @@ from governance.workflows.models import Workflow
 
 PER_PAGE = 50
 RUNS_SHOWN = 12
+REGISTER_BUTTONS = 3  # of the workflows that are shown
 
 
 def _visible(request: UserRequest) -> ReleaseQuerySet:
@@ -58,10 +59,17 @@ def releases(request: UserRequest) -> HttpResponse:
         rows = rows.filter(workflow__slug=slug)
     page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     live = LiveRelease.objects.filter(release__in=[release.pk for release in page])
+    workflows = list(Workflow.objects.visible_to(request.user).only("slug", "name"))
+    offered = [workflow for workflow in workflows if not slug or workflow.slug == slug]
     context = {
         "page_obj": page,
         "slug": slug,
-        "workflows": Workflow.objects.visible_to(request.user).only("slug", "name"),
+        "workflows": workflows,
+        "may_register": [
+            workflow
+            for workflow in offered[:REGISTER_BUTTONS]
+            if can(request.user, "release.register", workflow)
+        ],
         "live": set(live.values_list("release_id", flat=True)),
     }
     return render(request, "dashboards/releases/list.html", context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -153,6 +154,23 @@ def test_each_refusal_says_where_it_is_wrong_and_keeps_what_was_typed(
     assert not Release.objects.exists()
 
 
+def test_a_paste_beyond_what_a_form_takes_says_so(
+    workflow: Workflow, builder: User, login: Login
+) -> None:
+    answer = preview(login(builder), manifest=" " * (4 * 2**20 + 1))
+    assert answer.status_code == 413
+    assert "Choose a manifest as a file instead" in answer.content.decode()
+
+
+def test_a_file_beyond_the_limit_is_refused_with_a_sentence(
+    workflow: Workflow, builder: User, login: Login, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("dashboards.release_forms.LARGEST_FILE", 10)
+    answer = preview(login(builder), upload=SimpleUploadedFile("r.json", b"{}" + b" " * 20))
+    assert answer.status_code == 422
+    assert "The file is larger than" in answer.content.decode()
+
+
 def test_one_slot_of_a_release_is_edited_beside_its_schema(
     make_release: Make, workflow: Workflow, builder: User, login: Login
 ) -> None:
@@ -224,3 +242,8 @@ def test_a_downloaded_release_registers_the_same_release(
     text = client.get(reverse("release-file", args=(release.pk,))).content.decode()
     page = preview(client, manifest=text).content.decode()
     assert seen_on(page) == release.pk
+
+
+def test_the_documentation_shows_the_same_file_for_ci() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs" / "integrating.md"
+    assert workflow_snippet("support-triage", "https://countersign.example") in docs.read_text()
