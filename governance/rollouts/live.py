@@ -84,6 +84,8 @@ def move(
     stable = to if to is not None else (live.release if live else None)
     if stable is None:
         raise StateConflictError("Nothing is live in this workflow.")
+    # The clock is the transaction's: one that waited for the lock began before what it waited for.
+    at = max(at, live.decided_at if live else at, _last_yes(promotion) or at)
     if switched_off is None:
         switched_off = live.switched_off if live else False
     share = {
@@ -124,6 +126,14 @@ def move(
     for listener in _listeners:
         listener(change)
     return change
+
+
+def _last_yes(promotion: Promotion | None) -> datetime | None:
+    """When the newest decision of this round was made; what stands on it comes after it."""
+    if promotion is None:
+        return None
+    decided = promotion.approvals.filter(review_round=promotion.review_round)
+    return decided.order_by("-decided_at").values_list("decided_at", flat=True).first()
 
 
 Listener = Callable[[LiveChange], None]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.faults.arena import EveryTarget
 from tests.faults.machine import ChangeControl
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,23 +21,10 @@ OFTEN = {
 SHORT, FULL = 2_000, 100_000
 
 
-class _EveryWorkflow(dict[str, str]):
-    """Every workflow of the machine runs on the same target."""
-
-    def get(self, key: object, default: object = None) -> Any:
-        return "tests.rollouts.target.build"
-
-    def __getitem__(self, key: str) -> str:
-        return "tests.rollouts.target.build"
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-
 def test_nothing_becomes_live_without_a_valid_quorum_on_exactly_those_bytes(
     settings: Any, full: bool, figure: Callable[..., None]
 ) -> None:
-    settings.EVAL_TARGETS = _EveryWorkflow()
+    settings.EVAL_TARGETS = EveryTarget()
     wanted = FULL if full else SHORT
     began, seed = time.monotonic(), 0
     ChangeControl.steps = 0
