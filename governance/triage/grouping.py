@@ -127,7 +127,8 @@ def _in_words(
     for key, pair in pairs.items():
         if found := changes.get(pair):
             more = f" And {len(found) - 1} more." if len(found) > 1 else ""
-            words[key] = f"{found[0].sentence}{more}".rstrip(".")
+            sentence = found[0].sentence
+            words[key] = f"{sentence[:1].lower()}{sentence[1:]}{more}".rstrip(".")
     return words
 
 

@@ -83,7 +83,7 @@ def test_each_slot_of_a_live_release_matches_differs_or_is_not_observed(
     assert "What runs is not what r1 declares." in page
     # The same in the title, so that the weekly page says it too.
     assert case.title == (
-        "Undeclared change of r1, Guardrails: The escalation threshold goes from 0.35 to 0.20"
+        "Undeclared change of r1, Guardrails: the escalation threshold goes from 0.35 to 0.20"
     )
 
 
