@@ -110,15 +110,8 @@ def slots_of(workflow: Workflow, typed: Typed, text: str | bytes) -> tuple[Slots
     """
     if typed.is_slot:
         return _edited(workflow, typed), typed
-    body = parse_json(text)
-    if not isinstance(body, dict):
-        raise InvalidInputError("The manifest must be one JSON object with the slots in it.")
-    title = body.get("title")
-    if isinstance(body.get("slots"), dict):
-        if not typed.title and isinstance(title, str):
-            typed = replace(typed, title=title[:200])
-        body = body["slots"]
-    return body, typed
+    slots, title = services.read_manifest(text)
+    return slots, replace(typed, title=typed.title or title[:200])
 
 
 def typed_of(said: Mapping[str, Any]) -> Typed:

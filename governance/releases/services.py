@@ -11,7 +11,7 @@ from django.db.models import Max
 from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
-from governance.common.canonical import canonical, digest_text
+from governance.common.canonical import canonical, digest_text, parse_json
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.people.models import User
@@ -35,6 +35,21 @@ class Prepared:
     manifest_text: str
     texts: Mapping[str, str]
     digests: Mapping[str, str]
+
+
+def read_manifest(text: str | bytes) -> tuple[dict[str, Any], str]:
+    """Return the slots of a manifest and its title: `{"title", "slots"}`, or the slots alone.
+
+    Raises:
+        InvalidInputError: it is not JSON, or no object.
+    """
+    body = parse_json(text)
+    if not isinstance(body, dict):
+        raise InvalidInputError("The manifest must be one JSON object with the slots in it.")
+    slots, title = body.get("slots"), body.get("title")
+    if isinstance(slots, dict):
+        return slots, title if isinstance(title, str) else ""
+    return body, ""
 
 
 def prepare(workflow: Workflow, slots: Mapping[str, Any]) -> Prepared:

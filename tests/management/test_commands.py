@@ -103,6 +103,13 @@ def test_a_release_is_registered_once_from_a_file(
     assert release.registered_by_label == f"operator:{getpass.getuser()}"
 
 
+def test_the_file_that_a_releases_page_gives_is_taken_with_its_title(
+    workflow: Workflow, manifest: Callable[[Any], str]
+) -> None:
+    run("register_release", "support-triage", manifest({"title": "Given", "slots": slots()}))
+    assert Release.objects.get().title == "Given"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -11,15 +11,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from governance.audit import Actor
-from governance.common.canonical import parse_json
 from governance.common.errors import GovernanceError
 from governance.releases.models import Slot
-from governance.releases.services import register_release
+from governance.releases.services import read_manifest, register_release
 from governance.workflows.models import Workflow
 
 
 class Command(BaseCommand):
-    help = "Register a release: a JSON object with one object per slot. '-' reads standard input."
+    help = (
+        "Register a release from JSON: one object per slot, or a title and the slots, as the page"
+        " of a release gives it. '-' reads standard input."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("workflow", help="the workflow's slug")
@@ -31,13 +33,11 @@ class Command(BaseCommand):
         if workflow is None:
             raise CommandError(f"There is no workflow {options['workflow']!r}.")
         try:
-            slots = parse_json(_read(options["file"]))
-            if not isinstance(slots, dict):
-                raise CommandError("The file must hold one JSON object with the slots.")
+            slots, title = read_manifest(_read(options["file"]))
             release, created = register_release(
                 workflow,
                 slots,
-                title=options["title"],
+                title=options["title"] or title,
                 actor=Actor.operator(getpass.getuser()),
             )
         except GovernanceError as refusal:
