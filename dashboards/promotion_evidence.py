@@ -42,12 +42,23 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A difference in money with its interval, ready to print."""
+
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run costs, and what that makes in a week. Sentences are ready to print."""
+    """What a run costs, and what that makes in a week. What is empty is not known."""
 
     measured: bool
     per_run: str
-    per_week: str = ""
+    change: Change | None = None
+    by_chance: bool = False
+    a_week: Change | None = None
+    runs_a_week: int = 0
     source: str = ""
 
 
@@ -129,32 +140,29 @@ def cost_of(content: Mapping[str, Any], *, runs_a_week: int, base: str) -> Cost:
     }
     row = next((rows[suite] for suite in COSTS_READ_FROM if suite in rows), None)
     if row is None:
-        return Cost(False, "Not measured: the evals report no cost.")
+        return Cost(False, "Not measured: the evals report no cost")
     source = f"{row['n']:,} cases of the {row.get('suite')} suite"
     now, before = _money(row["value"]), row.get("base_value")
     if before is None or row.get("change") is None:
-        return Cost(True, f"{now} a run; nothing to compare it with.", source=source)
+        return Cost(True, f"{now} a run; nothing to compare it with", source=source)
     change, low, high = row["change"], row.get("low"), row.get("high")
-    per_run = f"{now} a run against {_money(before)} of {base}: {_ranged(change, low, high)}"
-    if low is not None and high is not None and low <= 0 <= high:
-        per_run += ", which chance alone can explain"
-    if not runs_a_week:
-        return Cost(
-            True, per_run + ".", "No run in the last 7 days, so no figure per week.", source
-        )
-    whole = _ranged(change, low, high, times=runs_a_week)
-    per_week = f"About {whole} a week at {runs_a_week:,} runs a week."
-    return Cost(True, per_run + ".", per_week, source)
+    return Cost(
+        measured=True,
+        per_run=f"{now} a run against {_money(before)} of {base}",
+        change=_ranged(change, low, high),
+        by_chance=low is not None and high is not None and low <= 0 <= high,
+        a_week=_ranged(change, low, high, times=runs_a_week) if runs_a_week else None,
+        runs_a_week=runs_a_week,
+        source=source,
+    )
 
 
-def _ranged(change: float, low: float | None, high: float | None, *, times: int = 1) -> str:
+def _ranged(change: float, low: float | None, high: float | None, *, times: int = 1) -> Change:
     """A difference with its interval, times so many runs."""
     ends = [end * times for end in (low, high) if end is not None]
     scale = max(abs(value) for value in (change * times, *ends))
-    text = _change(change * times, scale=scale)
-    if len(ends) == 2:
-        text += f" ({_change(ends[0], scale=scale)} to {_change(ends[1], scale=scale)})"
-    return text
+    interval = " to ".join(_change(end, scale=scale) for end in ends) if len(ends) == 2 else ""
+    return Change(_change(change * times, scale=scale), interval)
 
 
 def _money(value: float) -> str:

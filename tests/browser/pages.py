@@ -30,6 +30,7 @@ PAGES: dict[str, str | tuple[str, ...]] = {
     ),
     "promotions": "/promotions/",
     "promotion": ("/promotions/", r"/promotions/\d+/"),
+    "a decided promotion": ("/promotions/?state=rolled_back", r"/promotions/\d+/"),
     "evals": "/evals/",
     "eval run": ("/evals/", r"/evals/runs/\d+/"),
     "exceptions": "/exceptions/",

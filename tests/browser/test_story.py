@@ -9,6 +9,8 @@ from collections.abc import Callable
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Enter, Running, Visit
+from tests.browser.pages import find
+from tests.browser.phone import PHONE, approve_from_the_link, forget_who_it_was
 
 WITHIN = 10  # seconds from a decision to receipts of the right release
 
@@ -36,14 +38,6 @@ def receipts_carry(visit: Visit, release: str) -> None:
     until(seen, WITHIN, f"receipts of {release}")
 
 
-def confirm_password(page: Page, password: str) -> None:
-    """Type the password again when it is asked for."""
-    if "/reauthenticate/" in page.url:
-        page.fill("[name=password]", password)
-        page.press("[name=password]", "Enter")
-        page.wait_for_load_state("networkidle")
-
-
 def test_read_the_week_approve_see_it_live_roll_back_and_explain(
     enter: Enter, running: Running
 ) -> None:
@@ -51,18 +45,15 @@ def test_read_the_week_approve_see_it_live_roll_back_and_explain(
     page = owner.go("/")
     expect(page.locator("h1")).to_contain_text(re.compile(r"Week \d+"))
 
-    page.goto(f"{running.url}/promotions/")
-    page.get_by_role("link", name=re.compile("Support triage r")).first.click()
-    expect(page.get_by_role("button", name="Approve promotion")).to_be_visible()
-    candidate = re.search(r"\br\d+\b", page.locator("h1").inner_text())
+    path = find(owner, ("/promotions/?state=awaiting_owner", r"/promotions/\d+/"))
+    candidate = re.search(r"\br\d+\b", owner.go(path).locator("h1").inner_text())
     assert candidate is not None
-    page.locator("[name=reason]").first.fill("Better on golden and recent, nothing worse.")
-    page.get_by_role("button", name="Approve promotion").click()
-    page.wait_for_load_state("networkidle")
-    confirm_password(page, running.password)
-    if page.get_by_role("button", name="Approve promotion").count():
-        page.get_by_role("button", name="Approve promotion").click()
-        page.wait_for_load_state("networkidle")
+    phone = enter("head-of-support", **PHONE)
+    forget_who_it_was(running)
+    why = "Better on golden and recent, nothing worse."
+    taps = approve_from_the_link(phone, running, path, why)
+    assert taps.count <= 3
+    expect(phone.page.get_by_role("status").first).to_contain_text("is live")
     receipts_carry(owner, candidate.group())
 
     page = owner.go("/workflows/support-triage/")

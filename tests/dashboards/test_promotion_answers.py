@@ -12,7 +12,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from dashboards.promotion_evidence import cost_of, findings
+from dashboards.promotion_evidence import Change, cost_of, findings
 from dashboards.promotion_page import duration, plan_in_words
 from governance.common.time import now, story_time
 from governance.kpis.models import Kpi
@@ -43,28 +43,24 @@ def test_what_it_costs_is_told_per_run_and_per_week_with_its_interval() -> None:
     found = cost_of(
         {"rows": [cost_row("golden", value=9.0), cost_row("recent")]}, runs_a_week=1157, base="r3"
     )
-    assert found.measured
-    assert found.per_run == (
-        f"$2.71 a run against $2.94 of r3: {MINUS}$0.23 ({MINUS}$0.56 to +$0.10), which chance"
-        " alone can explain."
-    )
-    assert found.per_week == (
-        f"About {MINUS}$266 ({MINUS}$648 to +$116) a week at 1,157 runs a week."
-    )
+    assert found.per_run == "$2.71 a run against $2.94 of r3"
+    assert found.change == Change(f"{MINUS}$0.23", f"{MINUS}$0.56 to +$0.10")
+    assert found.by_chance
+    assert found.a_week == Change(f"{MINUS}$266", f"{MINUS}$648 to +$116")
     assert found.source == "200 cases of the recent suite"
 
 
 def test_what_nobody_measured_is_said_and_never_zero() -> None:
     assert cost_of({"rows": []}, runs_a_week=10, base="r3").per_run == (
-        "Not measured: the evals report no cost."
+        "Not measured: the evals report no cost"
     )
     alone = cost_of(
         {"rows": [cost_row("golden", base_value=None, change=None)]}, runs_a_week=10, base=""
     )
-    assert alone.per_run == "$2.71 a run; nothing to compare it with."
+    assert alone.per_run == "$2.71 a run; nothing to compare it with"
     idle = cost_of({"rows": [cost_row("recent", high=-0.1)]}, runs_a_week=0, base="r3")
-    assert idle.per_week == "No run in the last 7 days, so no figure per week."
-    assert "chance" not in idle.per_run
+    assert idle.change is not None
+    assert (idle.a_week, idle.by_chance) == (None, False)
 
 
 def test_findings_are_grouped_by_what_was_found_and_say_what_was_not_judged() -> None:
