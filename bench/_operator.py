@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -86,7 +87,13 @@ def live() -> dict[str, Any]:
     return {"seq": found.seq, "release": found.release_id, "off": found.switched_off}
 
 
-DEEDS = {"seed": seed, "forward": forward, "roll_back": roll_back, "switch": switch, "live": live}
+DEEDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "seed": seed,
+    "forward": forward,
+    "roll_back": roll_back,
+    "switch": switch,
+    "live": live,
+}
 
 
 def main() -> None:

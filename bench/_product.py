@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ class Web:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, ready: bool = True, **changes: str) -> Web:
+    def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Web:
         """Start it; `changes` are variables of this start only."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own server
                 [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host",
                  "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers),
                  "--blocking-threads", str(self.threads), "governance.wsgi:application"],
-                cwd=PROJECT, env={**self.environment, **changes}, stdout=log, stderr=log,
+                cwd=PROJECT, env={**self.environment, **(changes or {})}, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         wait_until_answers(self.port, "/readyz" if ready else "/healthz")

@@ -14,7 +14,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event as Stop
 
 from bench._product import FLAG, NOBODY, Product, at, product
@@ -39,7 +39,7 @@ def measure() -> Iterator[str]:
 
 
 def _five_runs(made: Product, **changes: str) -> str:
-    web = made.web(workers=WORKERS, threads=THREADS).start(**changes)
+    web = made.web(workers=WORKERS, threads=THREADS).start(changes)
     try:
         asyncio.run(drive(web.port, made.token, 2.0))  # connections, caches
         runs = [asyncio.run(drive(web.port, made.token, SECONDS)) for _ in range(RUNS)]
@@ -111,7 +111,7 @@ class _Line(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, done: _Done) -> None:
+    def __init__(self, done: Callable[[_Line, float, int], None]) -> None:
         self._done = done
         self._got = b""
         self._due = 0.0
@@ -133,12 +133,6 @@ class _Line(asyncio.Protocol):
             if name.lower() == b"content-length" and len(body) >= int(value):
                 self._done(self, self._due, int(head[9:12]))
                 return
-
-
-class _Done:
-    """The signature of what `_Line` calls, for the type checker."""
-
-    def __call__(self, line: _Line, due: float, status: int) -> None: ...
 
 
 class _ingesting:  # noqa: N801 - used like a function

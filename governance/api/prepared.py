@@ -36,12 +36,13 @@ def fetch(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def _fetch(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    connection.health_check_done = True  # the read itself shows it
+    # The read itself shows whether the connection lives. (Missing in the stubs.)
+    connection.health_check_done = True  # type: ignore[attr-defined]
     connection.ensure_connection()
     with connection.wrap_database_errors:
         bare = _Prepared(connection.connection)
     debugging = connection.queries_logged
     wrap = connection.make_debug_cursor if debugging else connection.make_cursor
-    with wrap(bare) as cursor:
+    with wrap(bare) as cursor:  # type: ignore[arg-type]
         cursor.execute(statement, values)
         return list(cursor.fetchall())
