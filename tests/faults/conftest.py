@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
 
+from bench._product import NOBODY, Product, product
 from tests.faults import invariants
+from tests.faults.serving import without
 
 RESULTS = "FAULTS_RESULTS"
 
@@ -38,3 +40,10 @@ def figure() -> Callable[..., None]:
 @pytest.fixture(autouse=True)
 def _fresh_chain(settings: LazySettings) -> None:
     invariants.forget_chain()
+
+
+@pytest.fixture(scope="session")
+def alone() -> Iterator[Product]:
+    """A product on servers of its own, with Redis, mail, workers and eval targets down."""
+    with product(durable=False, **without(NOBODY)) as made:
+        yield made
