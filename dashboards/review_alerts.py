@@ -55,7 +55,6 @@ def load_alerts(
     *,
     workflows: Sequence[Workflow],
     kpis: Sequence[Kpi],
-    changes: Sequence[LiveChange],
     is_now: bool,
     acts: bool,
 ) -> Alerts:
@@ -67,7 +66,7 @@ def load_alerts(
     ]
     if is_now:
         shown += [
-            *_switched_off(workflows, changes),
+            *_switched_off(workflows, found["off"]),
             *_freezes(found["freezes"]),
             *_overdue(found["overdue"], found["overdue_count"], at),
             *_gaps(found, workflows, kpis, at),
@@ -87,6 +86,20 @@ def _read(user: User, period: Period, at: datetime, *, is_now: bool) -> Row:
     row = User.objects.values(
         emergencies=_emergency_rows(user, starts, ends, is_now=is_now),
         foreign=_foreign_rows(user, starts, ends, is_now=is_now),
+        off=ArraySubquery(
+            LiveChange.objects.filter(
+                workflow__in=Workflow.objects.visible_to(user),
+                workflow__live__switched_off=True,
+                cause=LiveChange.Cause.SWITCHED_OFF,
+            )
+            .order_by("workflow_id", "-seq")
+            .distinct("workflow_id")
+            .values(
+                json=JSONObject(
+                    workflow="workflow", who="actor_label", at="changed_at", reason="reason"
+                )
+            )
+        ),
         freezes=_listed(
             FreezeWindow.objects.visible_to(user)
             .filter(starts_at__lte=at, ends_at__gt=at, cancelled_at=None)
@@ -280,28 +293,26 @@ def _foreign(rows: Sequence[Row]) -> list[Alert]:
     return shown
 
 
-def _switched_off(workflows: Sequence[Workflow], changes: Sequence[LiveChange]) -> list[Alert]:
-    shown = []
-    for workflow in workflows:
-        if not hasattr(workflow, "live") or not workflow.live.switched_off:
-            continue
-        by = [
-            change
-            for change in changes
-            if change.workflow_id == workflow.pk and change.cause == LiveChange.Cause.SWITCHED_OFF
-        ]
-        why = ""
-        if by:
-            last = by[-1]
-            why = f" {last.actor_label} switched it off {moment(last.changed_at)}: “{last.reason}”"
-        shown.append(
-            Alert(
-                tone="bad", icon="power-off", title=f"{workflow.name} is switched off",
-                text=f"No release serves; applications do without.{why}",
-                links=(Link(workflow.name, reverse("workflow", args=(workflow.slug,))),),
-            )
-        )  # fmt: skip
-    return shown
+def _switched_off(workflows: Sequence[Workflow], rows: Sequence[Row]) -> list[Alert]:
+    named = {workflow.pk: workflow for workflow in workflows}
+    return [
+        Alert(
+            tone="bad", icon="power-off",
+            title=f"{named[row['workflow']].name} is switched off",
+            text=(
+                "No release serves; applications do without."
+                f" {row['who']} switched it off {_said(row['at'])}: “{row['reason']}”"
+            ),
+            links=(
+                Link(
+                    named[row["workflow"]].name,
+                    reverse("workflow", args=(named[row["workflow"]].slug,)),
+                ),
+            ),
+        )
+        for row in rows
+        if row["workflow"] in named
+    ]  # fmt: skip
 
 
 def _freezes(rows: Sequence[Row]) -> list[Alert]:

@@ -80,9 +80,8 @@ def load_review(
     decisions = decision_cards(user, today, acts=acts) if is_now else ()
     exceptions, in_all = exception_rows(user, names, acts=acts) if is_now else ((), 0)
     alerts = load_alerts(
-        user, period, today, workflows=workflows, kpis=kpis, changes=changes, is_now=is_now,
-        acts=acts,
-    )  # fmt: skip
+        user, period, today, workflows=workflows, kpis=kpis, is_now=is_now, acts=acts
+    )
     unfinished, overdue = alerts.unfinished, alerts.overdue
     if not (user.reads_everything or workflows):
         review = None  # notes speak of workflows: who sees none of them does not read those either
