@@ -70,3 +70,38 @@ class DrillForm(forms.Form):
             "invalid": "Write the moment as 2026-11-30 14:00, in UTC.",
         },
     )
+
+
+class CasesField(forms.MultipleChoiceField):
+    """Cases as they stand in the list; whether they do is for the service to see."""
+
+    def valid_value(self, value: str) -> bool:
+        return len(value) <= 200 and "\0" not in value
+
+
+class RecallForm(forms.Form):
+    """What is decided about which cases of a recall list."""
+
+    state = forms.CharField(
+        max_length=15, error_messages={"required": "Say what is done about these cases."}
+    )
+    note = forms.CharField(max_length=300, required=False)
+    scope = forms.ChoiceField(
+        choices=[("selected", "selected"), ("matching", "matching")],
+        error_messages={
+            "required": "Say which cases: the chosen ones, or all that wait.",
+            "invalid_choice": "Say which cases: the chosen ones, or all that wait.",
+        },
+    )
+    cases = CasesField(required=False)
+
+
+class TimelineForm(forms.Form):
+    """Something that neither the audit nor the receipts know."""
+
+    what = forms.CharField(max_length=300, error_messages={"required": "Say what happened."})
+    at = forms.DateTimeField(
+        required=False,
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
+        error_messages={"invalid": "Write the moment as 2026-11-30 14:00, in UTC."},
+    )

@@ -28,6 +28,7 @@ VIEWS = (
     "rollbacks",
     "drills",
     "post_mortems",
+    "recall",
     "evals",
     "exceptions",
     "receipts",

@@ -62,6 +62,13 @@
   });
   all("[data-print], [data-copy]").forEach((button) => { button.hidden = false; });
 
+  // One box for all boxes of a page; without a script it stays hidden.
+  all("[data-check-all]").forEach((box) => { box.hidden = false; });
+  doc.addEventListener("change", (event) => {
+    const name = event.target.dataset?.checkAll;
+    if (name) all(`[name="${name}"]`, event.target.form).forEach((box) => { box.checked = event.target.checked; });
+  });
+
   // A disclosure that holds an act: put the cursor where the reason goes, Escape closes it.
   doc.addEventListener("toggle", (event) => {
     const act = event.target;

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -12,6 +14,7 @@ from django.utils.safestring import SafeString
 from dashboards.drill_chart import Bars
 from dashboards.going_back import offers
 from dashboards.numbers import NBSP, NOT_MEASURED, Unit, format_value
+from dashboards.recall_page import StateCount
 from governance.workflows.models import Workflow
 
 register = template.Library()
@@ -86,3 +89,21 @@ def drill_bars(bars: Bars) -> SafeString:
         '<line x1="0" x2="{0}" y1="{3}" y2="{3}"/>{4}</svg>',
         bars.width, bars.height, bars.sentence, bars.base, drawn,
     )  # fmt: skip
+
+
+@register.simple_tag
+def stacked(states: Iterable[StateCount]) -> SafeString:
+    """The states of a recall list beside each other, as wide as they are many."""
+    parts, x = [], 0.0
+    for one in states:
+        parts.append((one.chip.tone, x, one.width))
+        x += one.width
+    return format_html_join("", '<rect class="{}" x="{}%" y="0" width="{}%" height="8"/>', parts)
+
+
+@register.simple_tag
+def case_query(case_id: str) -> str:
+    """The query string of the receipts page for one row of a recall list."""
+    if case_id.startswith("run "):
+        return urlencode({"run": case_id.removeprefix("run ")})
+    return urlencode({"case": case_id})

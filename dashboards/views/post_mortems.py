@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import F
+from django.db.models import Count, F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -15,6 +16,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.forms import ActionForm, PostMortemForm, ReasonForm, first_error
 from dashboards.http import UserRequest, render_part
+from dashboards.post_mortem_page import post_mortem_page
+from dashboards.recovery_forms import TimelineForm
 from dashboards.timeline import entries
 from governance.common.errors import GovernanceError
 from governance.common.time import now
@@ -22,23 +25,37 @@ from governance.people.models import User
 from governance.people.permissions import can
 from governance.rollouts import services
 from governance.rollouts.models import PostMortem, PostMortemAction, PostMortemQuerySet
+from governance.rollouts.recovery_models import RecallRow
 
 PER_PAGE = 40
+ENTRIES_SHOWN = 15  # of the timeline, at once
 
 
 def _visible(request: UserRequest) -> PostMortemQuerySet:
     rows = PostMortem.objects.visible_to(request.user)
     return rows.select_related(
         "owner", "submitted_by", "finished_by", "rollback__workflow__owner",
-        "rollback__from_release", "rollback__to_release",
+        "rollback__workflow__live", "rollback__from_release", "rollback__to_release",
+        "rollback__change",
     )  # fmt: skip
 
 
 @require_GET
 @login_required
 def post_mortems(request: UserRequest) -> HttpResponse:
-    """Unfinished ones first, the longest due on top."""
-    rows = _visible(request).order_by(F("finished_at").desc(nulls_first=True), "due_at")
+    """Unfinished ones first, the longest overdue on top."""
+    waiting = RecallRow.objects.filter(
+        post_mortem=OuterRef("pk"), state=RecallRow.State.UNDECIDED
+    ).order_by()
+    rows = (
+        _visible(request)
+        .annotate(
+            undecided=Coalesce(
+                Subquery(waiting.values("post_mortem").annotate(n=Count("pk")).values("n")), 0
+            )
+        )
+        .order_by(F("finished_at").desc(nulls_first=True), "due_at")
+    )
     page = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     return render(request, "dashboards/post_mortems/list.html", {"page_obj": page, "moment": now()})
 
@@ -63,9 +80,13 @@ def _page(
     context: dict[str, object] = {
         "post_mortem": found,
         "workflow": found.rollback.workflow,
-        "timeline": entries(found.timeline),
+        "timeline": (timeline := entries(found.timeline))[-ENTRIES_SHOWN:],
+        "earlier": timeline[:-ENTRIES_SHOWN],
         "actions": found.actions.select_related("owner"),
-        "overdue": found.finished_at is None and found.due_at < moment,
+        "page": (page := post_mortem_page(found, request.user, moment)),
+        "summary": page.recall,
+        "rollback": found.rollback,
+        "view": page.proof,
         "moment": moment,
         "today": moment.date(),
         "may_edit": can(request.user, "post_mortem.edit", found),
@@ -162,6 +183,22 @@ def finish_action(request: UserRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @login_required
+def add_to_timeline(request: UserRequest, pk: int) -> HttpResponse:
+    """Note what neither the audit nor the receipts know."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    form = TimelineForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), typed=request.POST, status=422)
+    return _act(
+        request,
+        found,
+        lambda: services.add_to_timeline(pk, actor=request.user, **form.cleaned_data),
+        "Added to the timeline.",
+    )
+
+
+@require_POST
+@login_required
 def submit(request: UserRequest, pk: int) -> HttpResponse:
     """Hand it to a second person."""
     found = get_object_or_404(_visible(request), pk=pk)
@@ -207,6 +244,11 @@ urlpatterns: list[URLPattern] = [
     path("post-mortems/", post_mortems, name="post-mortems"),
     path("post-mortems/<int:pk>/", post_mortem, name="post-mortem"),
     path("post-mortems/<int:pk>/write/", write, name="post-mortem-write"),
+    path(
+        "post-mortems/<int:pk>/add-to-timeline/",
+        add_to_timeline,
+        name="post-mortem-add-to-timeline",
+    ),
     path("post-mortems/<int:pk>/add-action/", add_action, name="post-mortem-add-action"),
     path("post-mortems/actions/<int:pk>/finish/", finish_action, name="post-mortem-finish-action"),
     path("post-mortems/<int:pk>/submit/", submit, name="post-mortem-submit"),

@@ -35,7 +35,7 @@ def propose(request: UserRequest, digest: str) -> HttpResponse:
     if not can(request.user, "promotion.propose", release.workflow):
         raise PermissionDenied("Only a builder asks for a promotion.")
     if request.method != "POST":
-        return _show(request, release, QueryDict())
+        return _show(request, release, request.GET)  # ?fixes= names the post-mortem it mends
     looks = "preview" in request.POST or "add" in request.POST
     form = ProposeForm(request.POST, is_preview=looks)
     if not form.is_valid():

