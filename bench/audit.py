@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import psycopg
 
 from governance.embedded import postgres_home
@@ -79,6 +80,7 @@ def _measure(data_dir: Path, servers: Servers) -> Iterator[str]:
 
 def fill(owner_url: str, count: int) -> None:
     """Copy a whole chain into an empty table, past the triggers that check each event."""
+    django.setup()  # reads the environment that was just prepared
     from governance.audit.chain import GENESIS, event_hash
     from governance.common.canonical import canonical
 
