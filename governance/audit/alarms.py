@@ -16,7 +16,7 @@ from governance.audit.checkpoints import uncovered
 class Alarm:
     """One thing that is not as it should be, since when, in a sentence for people."""
 
-    kind: str  # late, undelivered, contradicted
+    kind: str  # late, undelivered, contradicted, unsealed
     sentence: str
     since: datetime
 

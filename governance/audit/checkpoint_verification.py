@@ -124,6 +124,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     stored: list[Signed] = field(default_factory=list)
     kept: list[Signed] = field(default_factory=list)
+    signed_well: set[tuple[str, str, str]] = field(default_factory=set)
 
     @classmethod
     def gather(
@@ -245,7 +246,10 @@ class Comparison:
             self.notes.append(f"{several} delivered and cannot be seen from here: {gone[0]}.")
 
     def _check_signature(self, signed: Signed) -> None:
-        kind = _kind(signed)
+        kind, before = _kind(signed), self.count
+        same = (signed.text, signed.signature, signed.public_key)
+        if digest_text(signed.text) == signed.digest and same in self.signed_well:
+            return  # a copy of one that was looked at
         if digest_text(signed.text) != signed.digest:
             self._fault(signed.size, kind, f"{_named(signed)} is not what its digest says.")
         try:
@@ -261,6 +265,8 @@ class Comparison:
             self._fault(
                 signed.size, kind, f"{_named(signed)} is signed by a key that is not known here."
             )
+        if self.count == before:
+            self.signed_well.add(same)
 
     def _check_root(self, signed: Signed, chain: Verification) -> None:
         kind, size = _kind(signed), signed.size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -152,21 +151,31 @@ def write_once(path: Path, content: bytes, *, mode: int) -> bool:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
     half.unlink(missing_ok=True)
-    handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_new(half, content, mode)
         try:
             os.link(half, path)  # unlike a rename, it refuses to replace
         except FileExistsError:
             return False
+        except OSError:
+            # Some mounted folders know no links: written in place it is not whole after a crash,
+            # but it still replaces nothing.
+            try:
+                _write_new(path, content, mode)
+            except FileExistsError:
+                return False
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            half.unlink()
+        half.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return True
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -37,7 +37,10 @@ class SealResult:
 
     @property
     def sentence(self) -> str:
-        checked = f"{self.receipts:,} receipts against {self.seals:,} seals"
+        checked = (
+            f"{self.receipts:,} receipt{'s' if self.receipts != 1 else ''} against"
+            f" {self.seals:,} seal{'s' if self.seals != 1 else ''}"
+        )
         if self.retained:
             checked += f", {self.retained:,} dropped ones retained by digest"
         if self.waiting:

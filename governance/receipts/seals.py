@@ -8,6 +8,7 @@ from django.db import connection
 
 from governance import audit
 from governance.audit import Actor
+from governance.audit.alarms import Alarm
 from governance.audit.merkle import root
 from governance.common.time import true_now
 from governance.receipts.seal_models import ReceiptPending, ReceiptSeal
@@ -70,10 +71,13 @@ def seal_everything() -> int:
     return made
 
 
-def late_since() -> datetime | None:
-    """Since when receipts wait for their seal, if that is too long: then no worker runs."""
+def alarms() -> list[Alarm]:
+    """Receipts that wait too long for their seal: then no worker runs."""
     oldest = ReceiptPending.objects.order_by("pk").values_list("noted_at", flat=True).first()
-    return oldest if oldest is not None and true_now() - oldest > LATE else None
+    if oldest is None or true_now() - oldest < LATE:
+        return []
+    said = f"Receipts have waited for their seal since {oldest:%Y-%m-%d %H:%M} UTC."
+    return [Alarm("unsealed", f"{said} Is a worker running?", oldest)]
 
 
 def day_of(leaf: bytes) -> date:

@@ -309,3 +309,17 @@ def test_the_commands_make_keys_and_checkpoints(
     assert [event.object_digest for event in introduced] == [
         keys.key_id(keys.load_public(pem)) for pem in (before, after)
     ]
+
+
+def test_a_folder_that_knows_no_links_is_written_to_and_nothing_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("governance.audit.keys.os.link", refuse)
+    path = tmp_path / "deep" / "file"
+    assert keys.write_once(path, b"first", mode=0o444)
+    assert not keys.write_once(path, b"second", mode=0o444)
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]

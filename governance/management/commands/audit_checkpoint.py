@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from governance.audit import checkpoints, sinks
 from governance.audit.alarms import alarms
 from governance.common.errors import GovernanceError
+from governance.receipts import seals
 
 
 class Command(BaseCommand):
@@ -30,5 +31,5 @@ class Command(BaseCommand):
             )
         arrived = sinks.deliver_due()
         self.stdout.write(f"Delivered: {arrived}. Folder: {sinks.folder()}")
-        for alarm in alarms():
+        for alarm in (*alarms(), *seals.alarms()):
             self.stderr.write(f"Alarm: {alarm.sentence}")
