@@ -131,6 +131,7 @@ PUSH = {
     "confirmed": Chip("Confirmed by receipts", "good", "circle-check"),
     "differs": Chip("Runs something else", "bad", "triangle-alert"),
     "silent": Chip("Silent", "bad", "volume-x"),
+    "overtaken": Chip("Overtaken", "none", "circle-dashed"),
     "superseded": Chip("Superseded", "none", "circle-dashed"),
     "failed": Chip("Not delivered", "bad", "circle-x"),
 }

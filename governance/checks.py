@@ -79,7 +79,7 @@ def settings_are_whole(
             outbound.check_url(origin, allowed=[origin])
         except outbound.RefusedAddressError as refusal:
             found.append(
-                Error(f"OUTBOUND_ALLOWED names {origin!r}: {refusal}", id="countersign.E010")
+                Error(f"OUTBOUND_ALLOWED names {origin!r}: {refusal}", id="countersign.E020")
             )
     return found
 

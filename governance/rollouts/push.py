@@ -230,7 +230,7 @@ def signature_of(body: bytes, secret: bytes, timestamp: int) -> str:
 class Progress:
     """How far one change has come at the pipeline. Only receipts say that it runs.
 
-    `state`: asked, delivered, confirmed, differs, silent, superseded or failed.
+    `state`: asked, delivered, confirmed, differs, silent, overtaken, superseded or failed.
     """
 
     delivery: PushDelivery
@@ -251,6 +251,7 @@ class Progress:
             "confirmed": f"Confirmed by {self.runs} run receipts.",
             "differs": f"{self.others} runs since then were on something else.",
             "silent": "The pipeline took the message, and has sent no run receipt since.",
+            "overtaken": "Delivered. A newer change came before any run receipt.",
             "superseded": "A newer change took its place before it was delivered.",
             "failed": f"Given up after {tries}. {self.delivery.last_error}".rstrip(),
         }[self.state]
@@ -290,6 +291,8 @@ def progress(delivery: PushDelivery) -> Progress:
         state = "differs"
     elif runs:
         state = "confirmed"
+    elif later is not None and later.changed_at - reached <= SILENT_AFTER:
+        state = "overtaken"
     else:
         state = "silent" if moment - reached > SILENT_AFTER else "delivered"
     return Progress(delivery, state, confirmed_at, runs, others)

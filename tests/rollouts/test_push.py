@@ -162,6 +162,18 @@ def test_only_receipts_confirm(
     partitions.forget()
 
 
+def test_a_change_that_lived_a_moment_is_overtaken_and_not_silent(
+    live: Release, push: Callable[..., Workflow], owner: User, workflow: Workflow
+) -> None:
+    push()
+    work()
+    services.switch_off(workflow, actor=owner, reason="Stop.")
+    PushDelivery.objects.filter(change__seq=1).update(
+        asked_at=now() - timedelta(minutes=10), delivered_at=now() - timedelta(minutes=9)
+    )
+    assert progress(PushDelivery.objects.get(change__seq=1)).state == "overtaken"
+
+
 def test_a_newer_change_takes_the_place_of_one_that_was_not_delivered(
     live: Release, propose: Callable[..., Promotion], approve: Callable[..., Promotion],
     owner: User, push: Callable[..., Workflow], hook: Scripted, workflow: Workflow,
