@@ -33,6 +33,8 @@ PAGES = {
     "promotion": ("promotion", "object_id"),
     "postmortem": ("post-mortem", "object_id"),
     "evalrun": ("eval-run", "object_id"),
+    "standingapproval": ("standing-approval", "object_id"),
+    "freezewindow": ("freeze", "object_id"),
     "workflow": ("workflow", "workflow"),
     "gatereport": ("gate-report", "object_digest"),
 }

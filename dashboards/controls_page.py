@@ -211,14 +211,16 @@ def freeze_of(
 
 
 def months(found: Sequence[Freeze], today: date) -> list[Month]:
-    """The months from this one to the last with a freeze, each with its days."""
+    """The months that have a frozen day, each with its days."""
     ahead = [freeze for freeze in found if freeze.to_come]
     by_month: dict[date, Month] = {}
     for freeze in ahead:
         begins = max(freeze.row.starts_at.date(), today).replace(day=1)
         by_month.setdefault(begins, Month(begins)).freezes.append(freeze)
-        last = (freeze.row.ends_at - timedelta(microseconds=1)).date().replace(day=1)
-        by_month.setdefault(last, Month(last))
+        last = (freeze.row.ends_at - timedelta(microseconds=1)).date()
+        while begins <= last:
+            by_month.setdefault(begins, Month(begins))
+            begins = (begins + 31 * words.DAY).replace(day=1)
     for month in by_month.values():
         day = month.first
         while day.month == month.first.month:

@@ -231,6 +231,22 @@ def test_a_freeze_is_set_shown_by_month_and_lifted(cfo: User, login: Login, live
     assert "Lifted" in text(client, url)
 
 
+def test_a_freeze_over_three_months_is_drawn_in_each(
+    cfo: User, workflow: Workflow, login: Login
+) -> None:
+    start = (now() + 400 * DAY).replace(month=1, day=20, hour=0, minute=0)
+    services.set_freeze(
+        actor=cfo, name="Migration", starts_at=start, ends_at=start + 45 * DAY, reason="Ledger."
+    )
+    page = text(login(cfo), "/controls/freezes/")
+    for said in (
+        f"January {start.year}: 12 of 31 days are frozen",
+        f"February {start.year}:",
+        f"March {start.year}:",
+    ):
+        assert said in page, said
+
+
 def test_an_owner_freezes_the_own_workflow_only(
     owner: User, workflow: Workflow, login: Login, controller: User
 ) -> None:
