@@ -10,6 +10,7 @@ from governance import audit
 from governance.common.time import now, story_time, true_now
 from governance.demo import registers
 from governance.demo.cast import DEMO, Cast, create_cast
+from governance.demo.expected import expectation, look_back
 from governance.demo.past_runs import Mail, PastRuns
 from governance.demo.questions import open_questions, second_mailbox
 from governance.demo.routine import Routine
@@ -97,6 +98,7 @@ class _Story:
             self._say("  All messages are in one language: the story goes without the rollback")
         self._stricter_gate()
         self._refused()
+        look_back(self._cast.workflow)
         self._waiting()
         self._run_mail(self._end)
         open_questions(self._cast, self._runs, self._library, self._release, self._end)
@@ -150,8 +152,9 @@ class _Story:
             # One transaction: a worker that runs already must not take these jobs at its own time.
             release = self._register(key)
             promotion = rollouts.propose_promotion(
-                release, actor=self._cast["builder"], rationale=why
-            )
+                release, actor=self._cast["builder"], rationale=why,
+                expects=expectation(key, self._cast.workflow),
+            )  # fmt: skip
             finish_waiting_jobs()
         promotion.refresh_from_db()
         self._say(f"  {release.name} {release.title}: {promotion.get_state_display().lower()}")

@@ -31,6 +31,7 @@ from governance.releases.models import LiveRelease, Release
 from governance.reviews.models import Review
 from governance.rollouts import services as rollouts
 from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.road_models import PromotionOutcome
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
 
@@ -131,6 +132,10 @@ def _check_promotions() -> None:
     assert post_mortem.finished_at is not None
     assert "handed over" in post_mortem.cause
     assert all(action.done_at for action in post_mortem.actions.all())
+    outcomes = PromotionOutcome.objects.order_by("promotion__release__number")
+    assert [row.promotion.release.number for row in outcomes] == [2, 3, 4]
+    assert all(row.runs_before and row.runs_after for row in outcomes)
+    assert outcomes[1].verdict == PromotionOutcome.Verdict.AS_EXPECTED, outcomes[1].sentence
     refused = Promotion.objects.get(state=State.REFUSED).gate_report
     assert refused is not None
     assert "must-pass" in " ".join(refused.content["reasons"])
