@@ -60,7 +60,8 @@ def approve_from_the_link(visit: Visit, running: Running, path: str, reason: str
     visit.go(path)
     taps.on(page.get_by_role("link", name="Approve…"))
     if "/reauthenticate/" in page.url:
-        page.keyboard.type(running.password)  # the field has the cursor already
+        expect(page.locator("[name=password]")).to_be_focused()
+        page.keyboard.type(running.password)
         taps.on(page.get_by_role("button", name="Confirm"))
         page.wait_for_url(re.compile(re.escape(path)))
     expect(page.locator("#reason")).to_be_focused()

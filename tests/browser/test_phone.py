@@ -44,6 +44,7 @@ def test_the_password_comes_before_the_form_and_leads_back_to_it(
     page = visit.go(path)
     page.get_by_role("link", name="Approve…").click()
     assert "/reauthenticate/" in page.url
+    expect(page.locator("[name=password]")).to_be_focused()
     page.keyboard.type(running.password)
     page.get_by_role("button", name="Confirm").click()
     page.wait_for_url(re.compile(re.escape(path)))
@@ -72,8 +73,8 @@ def test_looking_at_a_proposal_changes_with_what_is_chosen(enter: Enter) -> None
     page = visit.go(f"{release}propose/")
     preview = page.locator("#preview")
     expect(preview).to_contain_text("It serves every case at once.")
-    page.get_by_text("5 % → 25 % → all").click()
+    page.get_by_text("5 % → 25 % → all", exact=True).click()
     expect(preview).to_contain_text("A pilot first: 5 %")
-    page.get_by_text("Own steps").click()
+    page.get_by_text("Own steps", exact=True).click()
     expect(page.locator("[name=step_share]").first).to_be_visible()
     assert visit.complaints == []
