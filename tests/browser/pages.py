@@ -38,6 +38,13 @@ PAGES: dict[str, str | tuple[str, ...]] = {
     "receipt": ("/receipts/", r"/receipts/\d{4}-\d\d-\d\d/[^/\"?]+/"),
     "post-mortems": "/post-mortems/",
     "post-mortem": ("/post-mortems/", r"/post-mortems/\d+/"),
+    "recall list": (
+        "/post-mortems/",
+        r"/post-mortems/\d+/",
+        r"/post-mortems/\d+/recall/(?:\?[^\"]*)?",
+    ),
+    "rollback": ("/workflows/support-triage/", r"/rollbacks/\d+/"),
+    "drills": "/drills/",
     "audit": "/audit/",
     "jobs": "/jobs/",
 }
