@@ -164,6 +164,9 @@ def got_through(client: Client, method: str, url: str, data: dict[str, Any]) -> 
     """Whether the answer was not a refusal: no 403, 404, 405, and not the login page."""
     with undone():
         answer = getattr(client, method)(url, data)
+        if answer.streaming:
+            for _ in answer.streaming_content:  # read to its end, a download closes its file
+                pass
     assert answer.status_code != 500
     if answer.status_code == 302 and answer["Location"].startswith(("/login/?", "/reauth")):
         return False
