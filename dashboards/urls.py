@@ -33,6 +33,7 @@ VIEWS = (
     "exceptions",
     "receipts",
     "audit",
+    "checkpoints",
     "population",
     "evidence",
     "signatures",

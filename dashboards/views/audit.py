@@ -14,6 +14,9 @@ from dashboards.audit_rows import FILTERS, csv_lines, filtered, parsed_body, row
 from dashboards.auditing import quarters
 from dashboards.http import UserRequest, render_part
 from dashboards.windows import day, whole_number, words
+from governance.audit.alarms import alarms
+from governance.audit.checkpoint_reading import proof_of
+from governance.audit.checkpoints import newest
 from governance.audit.models import AuditEvent
 from governance.audit.verbs import VERBS
 from governance.audit.verification import Verification, verify_newest
@@ -61,6 +64,8 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
         "until": day(asked, "to"),
         "filtered": any(asked.get(name) for name in FILTERS),
         "most_in_a_file": MOST_IN_A_FILE,
+        "checkpoint": newest(),
+        "alarms": alarms(),
         "quarters": quarters(checked_at.date()),
     }
     return render_part(request, TEMPLATE, part or "list", context)
@@ -99,6 +104,7 @@ def event(request: UserRequest, seq: int) -> HttpResponse:
     found = get_object_or_404(visible, pk=seq)
     body = parsed_body(found)
     neighbours = set(visible.filter(pk__in=(seq - 1, seq + 1)).values_list("pk", flat=True))
+    proof, proof_fault = proof_of(seq)
     follower = AuditEvent.objects.filter(pk=seq + 1).only("prev").first()
     context = {
         "row": row_of(found),
@@ -107,6 +113,8 @@ def event(request: UserRequest, seq: int) -> HttpResponse:
         "check": verify_events(seq, seq),
         "before": seq - 1 if seq - 1 in neighbours else None,
         "after": seq + 1 if seq + 1 in neighbours else None,
+        "proof": proof,
+        "proof_fault": proof_fault,
         "follower": follower,
         "is_followed": follower is not None and follower.prev == found.hash,
     }

@@ -154,5 +154,5 @@ def test_the_page_costs_the_same_queries_however_long_the_log_is(
 ) -> None:
     write(60)
     client = login(auditor)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(20):
         client.get("/audit/")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
@@ -18,8 +19,9 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from governance import audit
-from governance.audit import Actor
+from governance.audit import Actor, keys, sinks
 from governance.audit.chain import event_hash
+from governance.audit.checkpoints import make
 from governance.audit.models import AuditEvent
 from governance.people.models import Signature, User
 from governance.rollouts.models import Promotion
@@ -268,6 +270,67 @@ def test_a_period_is_packed_for_what_the_person_may_see(
     assert "use manage.py evidence_pack for more" in refused.content.decode()
 
 
+@pytest.fixture
+def key(tmp_path: Path, settings: Any) -> Path:
+    """A key of its own, and a folder for what leaves the database."""
+    settings.AUDIT_KEY_FILE = str(tmp_path / "key.pem")
+    settings.AUDIT_SINK_DIR = str(tmp_path / "sink")
+    keys.create_key(keys.key_file())
+    return keys.key_file()
+
+
+def test_checkpoints_are_listed_with_their_signature_and_where_they_went(
+    moved: Workflow, auditor: User, outsider: User, login: Login, key: Path, tmp_path: Path
+) -> None:
+    client = login(auditor)
+    assert "No checkpoint yet" in text_of(client.get("/audit/checkpoints/"))
+    assert make() is not None
+    with audit.atomic():
+        audit.record("demo.seeded", actor=TESTER)
+    second = make()
+    assert second is not None
+    assert "waiting" in text_of(client.get("/audit/checkpoints/"))
+    sinks.deliver_due()
+    page = text_of(client.get("/audit/checkpoints/"))
+    assert page.count("Verified") == 2
+    assert keys.key_id(keys.signing_key().public_key()) in page
+    file = client.get("/audit/checkpoints/2/checkpoint.json").content
+    assert file == (tmp_path / "sink" / "checkpoint-00000002.json").read_bytes()
+    assert "No checkpoint yet" in text_of(login(outsider).get("/audit/checkpoints/"))
+    assert login(outsider).get("/audit/checkpoints/2/checkpoint.json").status_code == 404
+    assert "signs events 1 to" in text_of(client.get("/audit/"))
+
+    past_the_triggers("UPDATE governance_checkpoint SET root = digest WHERE number = 2")
+    page = text_of(client.get("/audit/checkpoints/"))
+    assert "Its columns differ from what was signed." in page
+    past_the_triggers(
+        "UPDATE governance_checkpoint SET text = replace(text, 'made_at\":\"2', 'made_at\":\"3')"
+        " WHERE number = 1"
+    )
+    assert "It is not what its digest says." in text_of(client.get("/audit/checkpoints/"))
+    key.unlink()
+    keys.create_key(key)
+    past_the_triggers("UPDATE governance_checkpoint SET root = %s WHERE number = 2", second.root)
+    assert "Other key" in text_of(client.get("/audit/checkpoints/"))
+
+
+def test_an_event_says_which_checkpoint_proves_it_and_when_it_does_not(
+    moved: Workflow, auditor: User, login: Login, key: Path
+) -> None:
+    client = login(auditor)
+    event = AuditEvent.objects.get(verb="promotion.approved")
+    url = f"/audit/{event.pk}/"
+    assert "no checkpoint covers this event yet" in text_of(client.get(url))
+    assert make() is not None
+    assert "the path of" in text_of(client.get(url))
+    assert "was computed again" in text_of(client.get(url))
+    other = "sha256:" + "0" * 64
+    past_the_triggers("UPDATE governance_auditevent SET hash = %s WHERE seq = %s", other, event.pk)
+    assert "an event was changed after it was signed" in text_of(client.get(url))
+    past_the_triggers("DELETE FROM governance_auditevent WHERE seq = %s", event.pk + 1)
+    assert "The proof cannot be made" in text_of(client.get(url))
+
+
 def test_the_pages_cost_the_same_queries_however_much_there_is(
     moved: Workflow, auditor: User, login: Login,
     django_assert_max_num_queries: DjangoAssertNumQueries,
@@ -276,5 +339,5 @@ def test_the_pages_cost_the_same_queries_however_much_there_is(
     client.get("/audit/")
     with django_assert_max_num_queries(18):
         client.get("/audit/population/?size=2&number=7")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         client.get(f"/audit/{AuditEvent.objects.order_by('-seq')[0].pk}/")

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import TruncDate
 
 from governance import audit
 from governance.audit import Actor, checkpoints
@@ -391,7 +392,7 @@ def _add_changes(pack: Archive, scope: _Scope) -> set[str]:
 
 def _add_events(pack: Archive, scope: _Scope) -> tuple[int, Checkpoint | None]:
     """The audit events with their proofs, against the first checkpoint that covers them all."""
-    rows = scope.events.order_by("seq").distinct().values_list("seq", "hash", "body")
+    rows = scope.events.order_by("seq").values_list("seq", "hash", "body")
     seqs: list[int] = []
     with pack.stream("audit/events.jsonl") as file:
         for seq, event_hash, body in rows.iterator(chunk_size=500):
@@ -417,7 +418,9 @@ def _to_prove(seqs: list[int]) -> list[int]:
 
 
 def _checkpoints(first: int, last: Checkpoint, scope: _Scope) -> list[Checkpoint]:
+    """The one that covers everything; for a period also the last one of each day in it."""
     if scope.subject["kind"] == "promotion":
         return [last]
-    within = Checkpoint.objects.filter(last_seq__gte=first, number__lte=last.number)
-    return list(within.order_by("number").defer("edge", "blocks"))
+    within = Checkpoint.objects.filter(last_seq__gte=first, number__lt=last.number)
+    daily = within.annotate(day=TruncDate("made_at")).order_by("day", "-number").distinct("day")
+    return [*daily.defer("edge", "blocks"), last]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from governance.audit import keys
+from governance.audit.checkpoints import make
 from governance.audit.models import AuditEvent
 from governance.people.models import Signature
 from tests.dashboards.role_rows import LOGGED_IN, NONE, OTHER_OWNER, READERS, Cast, Row, World
@@ -11,6 +13,8 @@ ROWS: dict[str, Row] = {
     "audit-population-csv": Row(LOGGED_IN),
     "audit-events-csv": Row(LOGGED_IN),
     "audit-event": Row(READERS, key="audit event"),
+    "audit-checkpoints": Row(LOGGED_IN),
+    "audit-checkpoint-json": Row(READERS | {OTHER_OWNER}, key="checkpoint"),
     "evidence-pack": Row(READERS, key="promotion"),
     "evidence-pack-make": Row(NONE, READERS, key="promotion"),
     "audit-evidence": Row(LOGGED_IN),
@@ -22,6 +26,10 @@ ROWS: dict[str, Row] = {
 
 
 def extend(world: World, cast: Cast) -> None:
+    keys.create_key(keys.key_file())
+    checkpoint = make()
+    assert checkpoint is not None
+    world["checkpoint"] = (checkpoint.number,)
     event = AuditEvent.objects.filter(workflow=cast.workflow.slug).order_by("seq")[0]
     world["audit event"] = (event.pk,)
     # The first decision: what already ran was acknowledged.
