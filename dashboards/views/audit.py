@@ -29,6 +29,8 @@ CHECKED_ON_LOAD = 300  # events: a few milliseconds
 CHECKED_ON_REQUEST = 100_000  # events: a few seconds
 MOST_IN_A_FILE = 100_000  # events
 TEMPLATE = "dashboards/audit/list.html"
+# One a minute and workflow would bury what people did: shown where somebody asks for them.
+ROUTINE = "receipts.sealed"
 
 
 @require_GET
@@ -62,6 +64,7 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
         "slug": asked.get("workflow", ""),
         "since": day(asked, "from"),
         "until": day(asked, "to"),
+        "without_routine": _without_routine(request),
         "filtered": any(asked.get(name) for name in FILTERS),
         "most_in_a_file": MOST_IN_A_FILE,
         "checkpoint": newest(),
@@ -74,12 +77,18 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
 def _window(request: UserRequest) -> tuple[list[AuditEvent], int | None]:
     """The events to show, and the seq to go on from when there are older ones."""
     rows = filtered(request.user, request.GET)
+    if _without_routine(request):
+        rows = rows.exclude(verb=ROUTINE)
     before = whole_number(request.GET, "before")
     if before is not None:
         rows = rows.filter(seq__lt=before)
     found = list(rows.order_by("-seq")[: PER_PAGE + 1])
     shown = found[:PER_PAGE]
     return shown, shown[-1].seq if len(found) > PER_PAGE else None
+
+
+def _without_routine(request: UserRequest) -> bool:
+    return not request.GET.get("verb") and not request.GET.get("object")
 
 
 @require_GET
