@@ -1,12 +1,13 @@
 # Countersign. Two commands matter: `make up` and `make test`; `make help` lists the rest.
 .POSIX:
-.PHONY: help up test lint bench lock screenshots
+.PHONY: help up test lint bench faults lock screenshots
 
 help:
 	@echo 'make up           install, start everything, print the address; Ctrl-C stops it'
 	@echo 'make test         install what tests need and run them (ARGS="tests/audit -x")'
 	@echo 'make lint         ruff, mypy, import contracts, missing migrations'
 	@echo 'make bench        measure speeds on this machine'
+	@echo 'make faults       attack every promise in full and write docs/reliability.md (an hour)'
 	@echo 'make screenshots  remake the pictures in docs/'
 	@echo 'make lock         pin the dependencies of pyproject.toml again'
 	@echo
@@ -91,6 +92,9 @@ lint:
 
 bench:
 	@$(PREPARE); prepare_dev; exec "$$venv/bin/python" -m bench $$ARGS
+
+faults:
+	@$(PREPARE); prepare_dev; exec "$$venv/bin/python" -m tests.faults $$ARGS
 
 screenshots:
 	@$(PREPARE); prepare_dev; exec "$$venv/bin/python" -m tests.browser.screenshots $$ARGS

@@ -22,6 +22,7 @@ from django.db import connection, models, transaction
 from governance.audit.models import Actor, AuditEvent
 from governance.audit.verbs import VERBS
 from governance.common.canonical import canonical
+from governance.common.failpoints import reach
 from governance.common.time import is_story, now, true_now
 
 DOMAIN = b"countersign.audit.v1\0"
@@ -92,10 +93,13 @@ class atomic(ContextDecorator):  # noqa: N801 - reads like transaction.atomic
                     levels[-1].events.extend(pending.events)
                 elif pending.events:
                     _write(pending.events)
+                    reach("before commit")
             except BaseException as error:
                 inner.__exit__(type(error), error, error.__traceback__)
                 raise
         inner.__exit__(exc_type, exc, traceback)
+        if exc_type is None and not levels:
+            reach("after commit")
 
 
 def record(
@@ -227,3 +231,4 @@ def _write(events: list[dict[str, Any]]) -> None:
         rows.append(row)
         prev = row.hash
     AuditEvent.objects.bulk_create(rows)
+    reach("after the audit row")

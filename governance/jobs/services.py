@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from governance import audit
 from governance.common.errors import StateConflictError
+from governance.common.failpoints import reach
 from governance.common.time import now, true_now
 from governance.jobs.kinds import kind, recurring
 from governance.jobs.models import Job, Schedule
@@ -73,6 +74,7 @@ def ring(job_id: int) -> None:
     A broker that hangs must not hold up requests, so after one failure nobody rings for a while.
     """
     global _silent_until
+    reach("before the nudge")
     if time.monotonic() < _silent_until:
         return
     from governance.jobs.tasks import run_job

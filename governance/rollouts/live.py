@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db.models import F
 
 from governance.common.errors import StateConflictError
+from governance.common.failpoints import reach
 from governance.evals.models import GateReport
 from governance.people.models import Signature
 from governance.releases.models import KnownGood, LiveRelease, Pin, Release, ReleaseApproval
@@ -22,6 +23,7 @@ def lock_workflow(workflow_id: int) -> Workflow:
 
     NO KEY UPDATE: receipts that are being stored only refer to the workflow and do not wait.
     """
+    reach("before the lock")
     return (
         Workflow.objects.select_for_update(of=("self",), no_key=True)
         .select_related("owner")
@@ -122,6 +124,7 @@ def move(
         LiveRelease.objects.create(workflow=workflow, **fields)
     else:
         LiveRelease.objects.filter(workflow=workflow).update(**fields)
+    reach("after the pointer")
     allow_serving(workflow, at)
     for listener in _listeners:
         listener(change)

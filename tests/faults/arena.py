@@ -25,7 +25,7 @@ class EveryTarget(dict[str, str]):
     def __bool__(self) -> bool:
         return True
 
-    def get(self, key: object, default: object = None) -> str:  # type: ignore[override]
+    def get(self, key: object, default: object = None) -> str:
         return "tests.rollouts.target.build"
 
     def __contains__(self, key: object) -> bool:

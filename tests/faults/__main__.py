@@ -1,0 +1,78 @@
+"""`make faults`: every attack in full, and docs/reliability.md written from what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.faults import report
+from tests.faults.conftest import RESULTS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="as in `make test`")
+    parser.add_argument("--only", default="", help="some of them, such as I3,I4; prints only")
+    parser.add_argument("--keep", type=Path, help="add the figures to this file of an earlier run")
+    asked = parser.parse_args()
+    wanted = {name.strip().upper() for name in asked.only.split(",") if name.strip()}
+    known = {one.key for one in report.PROMISES}
+    if wanted - known:
+        parser.error(f"the invariants are {', '.join(sorted(known))}")
+    with tempfile.TemporaryDirectory() as folder:
+        results = (asked.keep or Path(folder) / "figures.jsonl").absolute()
+        failed = attack(wanted or known, results, short=asked.short)
+        figures = report.read(results)
+    for one in report.PROMISES:
+        if one.key in wanted or not wanted:
+            print(f"{one.key:4} {report.figure_of(one, figures)}")
+    missing = [] if wanted else report.unmeasured(figures)
+    if missing:
+        print(f"Not measured: {', '.join(missing)}", file=sys.stderr)
+    if not wanted:
+        today = datetime.now(UTC).date()
+        text = report.page(figures, today, short=asked.short, failed=sorted({*failed, *missing}))
+        report.PAGE.write_text(text)
+        print(f"Written: {report.PAGE.name}")
+    return 1 if failed or missing else 0
+
+
+def attack(keys: set[str], results: Path, *, short: bool) -> list[str]:
+    """Run the tests of these invariants on one database; returns the invariants that failed."""
+    files: dict[str, list[str]] = {}
+    for one in report.PROMISES:
+        for test in one.tests if one.key in keys else ():
+            files.setdefault(test, []).append(one.key)
+    environment = {**os.environ, RESULTS: str(results), "FAULTS_FULL": "" if short else "1"}
+    outcome = results.with_suffix(".xml")
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--no-header", f"--junitxml={outcome}", *files],
+        env=environment, check=False,
+    ).returncode  # fmt: skip
+    failed = broken_modules(outcome) if outcome.exists() else set()
+    named = [key for file, of in files.items() if module_of(file) in failed for key in of]
+    # Ended without saying where: then nothing of it counts.
+    return named if named or code == 0 else sorted({key for of in files.values() for key in of})
+
+
+def module_of(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".")
+
+
+def broken_modules(outcome: Path) -> set[str]:
+    """The modules with a failed test, from pytest's own report."""
+    found = set()
+    for case in ElementTree.parse(outcome).iter("testcase"):  # noqa: S314 - pytest wrote it
+        if case.find("failure") is not None or case.find("error") is not None:
+            found.add(case.get("classname") or case.get("name") or "")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
