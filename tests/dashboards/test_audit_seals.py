@@ -35,7 +35,7 @@ def test_seals_do_not_bury_the_log_and_are_one_click_away(
 
     rows = client.get("/audit/", {"verb": "receipts.sealed"}).content.decode()
     assert rows[rows.index("<tbody>") :].count(SEALED) == 50
-    file = b"".join(client.get("/audit/events.csv")).decode()  # type: ignore[arg-type]
+    file = b"".join(client.get("/audit/events.csv")).decode()
     assert file.count("receipts.sealed") >= 60
 
 
