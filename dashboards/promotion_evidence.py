@@ -102,15 +102,23 @@ def _group(row: Mapping[str, Any]) -> tuple[str, str]:
     verdict = str(row.get("verdict", ""))
     if row.get("role") == "hard_rule":
         return {"pass": "same", "fail": "worse"}.get(str(row.get("outcome")), "unknown"), ""
+    low, high = row.get("low"), row.get("high")
+    is_known = low is not None and high is not None
+    if verdict == "no_worse" and is_known and _is_worse(row):
+        # Inside the margin and worse all the same: nobody may find that out afterwards.
+        return "worse", "within what the policy allows"
     if verdict != "reported":
         return GROUP_OF.get(verdict, "unknown"), ""
-    low, high = row.get("low"), row.get("high")
     if low is None or high is None:
         return "unjudged", ""
     if low <= 0 <= high:
         return "same", "not judged"
-    is_better = (low > 0) == (row.get("better") == "up")
-    return "better" if is_better else "worse", "not judged"
+    return "worse" if _is_worse(row) else "better", "not judged"
+
+
+def _is_worse(row: Mapping[str, Any]) -> bool:
+    """Whether the whole interval is on the bad side of zero."""
+    return bool(row["high"] < 0 if row.get("better") == "up" else row["low"] > 0)
 
 
 def _part(row: Mapping[str, Any], shown: Any, before: str) -> str:

@@ -118,6 +118,7 @@ OBSERVED: dict[str, Chip] = {
 # What a change did to the KPI it named.
 OUTCOME: dict[str, Chip] = {
     "as_expected": Chip("As expected", "good", "circle-check"),
+    "more": Chip("More than expected", "accent", "chevrons-up"),
     "less": Chip("Less than expected", "watch", "diamond"),
     "opposite": Chip("The other way", "bad", "triangle-alert"),
     "unclear": Chip("Within normal variation", "none", "circle-minus"),

@@ -48,8 +48,8 @@ def effect(before: Sample, after: Sample, expected: float, *, is_rate: bool) -> 
         expected: the change that was announced, in the unit of the samples (rates 0 to 1).
 
     Returns:
-        UNCLEAR while the 95 % interval of the change holds zero; AS_EXPECTED when it reaches what
-        was expected; LESS when it stays below; NO_DATA under 30 runs on either side.
+        UNCLEAR while the 95 % interval of the change holds zero; AS_EXPECTED when it holds what was
+        expected; MORE or LESS when it is beyond or below; NO_DATA under 30 runs on either side.
     """
     if min(before.n, after.n) < FEWEST_RUNS:
         return Effect(Verdict.NO_DATA)
@@ -62,10 +62,10 @@ def effect(before: Sample, after: Sample, expected: float, *, is_rate: bool) -> 
         verdict = Verdict.UNCLEAR
     elif (change > 0.0) != (expected > 0.0):
         verdict = Verdict.OPPOSITE
-    elif (high >= expected) if expected > 0.0 else (low <= expected):
+    elif low <= expected <= high:
         verdict = Verdict.AS_EXPECTED
     else:
-        verdict = Verdict.LESS
+        verdict = Verdict.MORE if abs(change) > abs(expected) else Verdict.LESS
     return Effect(verdict, change, low, high)
 
 
@@ -163,6 +163,7 @@ def _sentence(
     )
     ending = {
         Verdict.AS_EXPECTED: "as expected.",
+        Verdict.MORE: "more than expected.",
         Verdict.LESS: "less than expected.",
         Verdict.OPPOSITE: "the other way.",
         Verdict.UNCLEAR: "which chance alone can explain.",

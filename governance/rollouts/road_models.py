@@ -127,6 +127,7 @@ class PromotionOutcome(models.Model):
 
     class Verdict(models.TextChoices):
         AS_EXPECTED = "as_expected", "As expected"
+        MORE = "more", "More than expected"
         LESS = "less", "Less than expected"
         OPPOSITE = "opposite", "The other way"
         UNCLEAR = "unclear", "Within normal variation"

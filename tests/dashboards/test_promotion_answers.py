@@ -77,6 +77,7 @@ def test_findings_are_grouped_by_what_was_found_and_say_what_was_not_judged() ->
                 row("correct", "better", "primary"),
                 row("correct", "no_worse", suite="recent"),
                 row("silent", "worse", better="down"),
+                row("allowed", "no_worse", low=-9.0, change=-5.0, high=-1.0),
                 row("tone", "not_enough_evidence"),
                 row("latency", "reported", "reported", better="down"),
                 row("sound", "reported", "reported", low=-1.0),
@@ -93,10 +94,11 @@ def test_findings_are_grouped_by_what_was_found_and_say_what_was_not_judged() ->
     ]
     assert [(item.name, item.note) for item in found.worse] == [
         ("Silent", ""),
+        ("Allowed", "within what the policy allows"),
         ("Latency", "not judged"),
         ("Must-pass cases", ""),
     ]
-    assert found.worse[2].parts == ("2 of 9 did not pass",)
+    assert found.worse[3].parts == ("2 of 9 did not pass",)
     assert [item.name for item in found.same] == ["Correct", "Sound"]
     assert [item.name for item in found.unjudged] == ["Safe"]
     assert [(item.name, item.parts) for item in found.unknown] == [

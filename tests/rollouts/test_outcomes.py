@@ -140,5 +140,8 @@ def test_the_verdict_never_contradicts_the_interval(
         assert found.change * expected < 0
     else:
         assert found.change * expected > 0
-        reached = found.high >= expected if expected > 0 else found.low <= expected
-        assert reached == (found.verdict == Verdict.AS_EXPECTED)
+        holds = found.low <= expected <= found.high
+        assert holds == (found.verdict == Verdict.AS_EXPECTED)
+        if not holds:
+            more = abs(found.change) > abs(expected)
+            assert found.verdict == (Verdict.MORE if more else Verdict.LESS)
