@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("governance", "0016_receipt_seals")]
+    dependencies = [("governance", "0017_audit_without_seals")]
 
     operations = [
         migrations.AlterField(
