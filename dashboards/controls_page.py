@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Prefetch, Q
-from django.urls import NoReverseMatch, reverse
 
 from dashboards import controls_words as words
 from dashboards.tones import Chip
@@ -32,7 +31,6 @@ ENDED = Chip("Ended", "none", "circle-minus")
 LIFTED = Chip("Lifted", "none", "circle-minus")
 REVOKED = Chip("Revoked", "none", "circle-minus")
 VOID = Chip("Does not count", "watch", "diamond")
-DRILLS = "drills"
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +330,6 @@ def overview(user: User) -> dict[str, object]:
         .filter(state__in=(Drill.State.PLANNED, Drill.State.RUNNING))
         .select_related("workflow", "signed_by")
         .order_by("planned_for")[:5],
-        "drills_url": _drills_url(),
         "may_manage": can(user, "people.manage"),
     }
 
@@ -344,10 +341,3 @@ def _switched_off(workflows: Sequence[Workflow]) -> list[tuple[Workflow, LiveCha
     ).order_by("seq")
     last = {row.workflow_id: row for row in rows} if workflows else {}
     return [(row, last.get(row.pk)) for row in workflows]
-
-
-def _drills_url() -> str:
-    try:
-        return reverse(DRILLS)
-    except NoReverseMatch:
-        return ""
