@@ -46,6 +46,19 @@ PAGES: dict[str, str | tuple[str, ...]] = {
     "rollback": ("/workflows/support-triage/", r"/rollbacks/\d+/"),
     "drills": "/drills/",
     "audit": "/audit/",
+    "audit event": ("/audit/", r"/audit/\d+/"),
+    "checkpoints": "/audit/checkpoints/",
+    "population": "/audit/population/?from=2026-01-01&to=2027-12-31&size=2&number=7",
+    "evidence of a period": "/audit/evidence/",
+    "evidence of a promotion": (
+        "/promotions/?state=rolled_back",
+        r"/promotions/\d+/",
+        r"/promotions/\d+/evidence/",
+    ),
+    "signature": (
+        "/audit/population/?from=2026-01-01&to=2027-12-31",
+        r"/signatures/sha256:[0-9a-f]{64}/",
+    ),
     "jobs": "/jobs/",
 }
 
