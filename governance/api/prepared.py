@@ -10,25 +10,31 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, NotSupportedError, OperationalError, connection
 
 
 class _Prepared(psycopg.Cursor[tuple[Any, ...]]):
-    """Keeps its statements prepared at the server."""
+    """Keeps its statements prepared at the server, which Django switches off for its own."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        return super().execute(query, params, prepare=True)
+        before = self.connection.prepare_threshold
+        self.connection.prepare_threshold = 0
+        try:
+            return super().execute(query, params, prepare=True)
+        finally:
+            self.connection.prepare_threshold = before
 
 
 def fetch(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a read.
 
-    A kept connection that died meanwhile is replaced once: the read is safe to repeat.
+    A kept connection that died meanwhile, or whose plan a migration has outdated, is replaced
+    once: the read is safe to repeat.
     """
     is_kept = connection.connection is not None
     try:
         return _fetch(statement, values)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, NotSupportedError):
         if not is_kept or connection.in_atomic_block:
             raise
         connection.close()

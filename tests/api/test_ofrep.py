@@ -294,6 +294,18 @@ def test_a_kept_connection_that_died_is_replaced_within_the_evaluation(
     assert connection.connection is not kept
 
 
+def test_the_server_plans_the_read_once_and_reads_of_others_as_always(
+    live: Release, machine: Callable[..., Client]
+) -> None:
+    client = machine(READ)
+    for _ in range(3):
+        assert ask(client).status_code == 200
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        ((statement,),) = cursor.fetchall()
+    assert "governance_apitoken" in statement
+
+
 def test_the_whole_answer_says_how_long_it_is(
     live: Release, machine: Callable[..., Client]
 ) -> None:
