@@ -22,7 +22,7 @@ from governance.kpis.readings import daily
 from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.diff import ReleaseDiff, compare
-from governance.releases.models import LiveRelease
+from governance.releases.models import LiveRelease, Release
 from governance.rollouts import freezes, rules
 from governance.rollouts.live import live_release
 from governance.rollouts.models import PostMortem, Promotion
@@ -64,6 +64,7 @@ class PromotionPage:
     diff: ReleaseDiff
     live: LiveRelease | None
     people: People
+    reads_workflow: bool = True  # who only seconds or stands in reads this page and no other
     cost: Cost | None = None
     findings: Findings = field(default_factory=Findings)
     gates: tuple[GateRow, ...] = ()
@@ -103,12 +104,14 @@ class PromotionPage:
 def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
     """Read what the page shows; the number of queries does not grow with history or cases."""
     base, live = promotion.base, live_release(promotion.workflow)
+    reads = user.reads_everything or promotion.workflow.owner_id == user.pk
     page = PromotionPage(
         diff=compare(base.contents() if base else {}, promotion.release.contents()),
         live=live,
         people=people_of(promotion),
         lasts=rules.APPROVAL_LASTS[Promotion.Risk(promotion.risk)],
-        bound=_bound(promotion),
+        bound=_bound(promotion, reads=reads),
+        reads_workflow=reads,
         expected=_expected(promotion),
         plan=plan_in_words(promotion.pilot_steps),
         pilot=pilot_page(promotion, user, live),
@@ -215,18 +218,16 @@ def _expected(promotion: Promotion) -> Expected | None:
     )
 
 
-def _bound(promotion: Promotion) -> list[Bound]:
+def _bound(promotion: Promotion, *, reads: bool) -> list[Bound]:
     base, report, policy = promotion.base, promotion.gate_report, promotion.gate_policy
-    found = [
-        Bound(
-            "Candidate", promotion.release_id, reverse("release", args=(promotion.release_id,)),
-            promotion.release.name,
-        )
-    ]  # fmt: skip
+
+    def page_of(release: Release) -> str:
+        return reverse("release", args=(release.pk,)) if reads else ""
+
+    release = promotion.release
+    found = [Bound("Candidate", release.pk, page_of(release), release.name)]
     if base is not None:
-        found.append(
-            Bound("Live when asked", base.pk, reverse("release", args=(base.pk,)), base.name)
-        )
+        found.append(Bound("Live when asked", base.pk, page_of(base), base.name))
     if report is not None:
         url = reverse("gate-report", args=(report.pk,))
         found.append(Bound("Gate report", report.pk, url, report.get_verdict_display()))

@@ -144,7 +144,10 @@ def _decide(
     elif decided.state == Promotion.State.LIVE:
         done = f"{decided.release.name} is live in {decided.workflow.name} now."
     messages.success(request, done)
-    return redirect("promotion", pk=pk)
+    # A KPI owner of another workflow sees it only while it waits for people.
+    if visible(request).filter(pk=pk).exists():
+        return redirect("promotion", pk=pk)
+    return redirect("promotions")
 
 
 @require_POST

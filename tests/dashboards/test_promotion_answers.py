@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from governance.people.signatures import sign
 from governance.rollouts import services
 from governance.rollouts.models import Approval, Promotion
 from governance.rollouts.road_models import FreezeException, PromotionOutcome
+from governance.workflows.services import create_workflow
+from tests.conftest import TESTER
 from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
 from tests.dashboards.test_promotions import decide, page_of
 
@@ -178,10 +181,28 @@ def test_a_delegate_decides_on_the_page_and_the_decision_says_for_whom(
     page = page_of(client, promotion)
     assert "Controller (for Head of Support until" in page
     assert "for Head of Support, by delegation" in page
+    # No link leads to what this person does not read.
+    for url in re.findall(
+        r'href="(/(?:releases|gate-reports|workflows|promotions)/[^"#?]+)"', page
+    ):
+        assert client.get(url).status_code == 200, url
     assert decide(client, promotion, "approve").status_code == 302
     page = page_of(login(auditor), promotion)
     assert "for Head of Support by delegation" in page
     assert "For the KPI owner (Head of Support) by delegation" in page
+
+
+def test_a_second_approver_of_another_workflow_is_led_to_a_page_they_may_read(
+    propose: Propose, owner: User, controller: User, confirmed: Login
+) -> None:
+    create_workflow("close", "Close", owner=controller, actor=TESTER)
+    promotion = propose(threshold=0.2)
+    decide(confirmed(owner), promotion, "approve")
+    client = confirmed(controller)
+    assert "as second approver" in page_of(client, promotion)
+    answer = decide(client, promotion, "approve")
+    assert (answer.status_code, answer["Location"]) == (302, "/promotions/")
+    assert "is live in Support triage now." in client.get("/promotions/").content.decode()
 
 
 def test_a_freeze_is_said_before_anybody_approves_and_an_executive_lets_one_through(
@@ -193,7 +214,7 @@ def test_a_freeze_is_said_before_anybody_approves_and_an_executive_lets_one_thro
         reason="Nothing moves while the books close.",
     )  # fmt: skip
     page = page_of(confirmed(owner), promotion)
-    assert "Month-end close: nothing goes forward until" in page
+    assert "Month-end close</a>: nothing goes forward until" in page
     assert "Approve promotion" not in page
     assert "Let it through by name…" not in page
     assert decide(confirmed(owner), promotion, "approve").status_code == 409
