@@ -119,6 +119,10 @@ def happened(
                 text = f"{name} {change.from_release.name} was rolled back to {to.name}"
             elif change.cause == LiveChange.Cause.ADOPT:
                 text = f"{name} {to.name} was adopted as found: {to.title}"
+            elif change.cause == LiveChange.Cause.DRILL:
+                text = f"{name} practised its rollback: {to.name} served for a few minutes"
+            elif change.cause == LiveChange.Cause.DRILL_RETURNED:
+                text = f"{name} {to.name} returned from the rollback drill"
             tone = tones.get(LiveChange.Cause(change.cause), "accent")
             rows.append(Happened(moment(change.changed_at), text, tone))
     return tuple(reversed(rows))

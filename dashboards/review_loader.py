@@ -190,7 +190,7 @@ def _mark(change: LiveChange) -> Change:
 def _moves(
     changes: Sequence[LiveChange], workflows: Sequence[Workflow], period: Period
 ) -> list[Move]:
-    """Return the changes that the headline may name: of thirteen weeks."""
+    """Return the changes that the headline may name: of thirteen weeks, and no drill."""
     first = weeks_until(period.ends_on, 13)[0]
     names = {workflow.pk: workflow.name for workflow in workflows}
     return [
@@ -208,7 +208,7 @@ def _moves(
             in_period=period.includes(change.changed_at.date()),
         )
         for change in changes
-        if first <= change.changed_at.date() <= period.ends_on
+        if first <= change.changed_at.date() <= period.ends_on and change.drill_id is None
     ]
 
 

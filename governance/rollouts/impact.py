@@ -39,20 +39,29 @@ class KpiEffect:
 
 
 def kpi_effects(rollback: Rollback) -> list[KpiEffect]:
-    """Compare both releases by the daily roll-ups. Two queries, whatever the number of runs."""
+    """Compare both releases by the roll-ups. Three queries, whatever the number of runs."""
     kpis = list(Kpi.objects.filter(workflow=rollback.workflow_id).select_related("owner"))
     if not kpis:
         return []
     since = served_since(rollback.workflow_id, rollback.from_release_id, rollback.done_at)
-    first_day = datetime.combine(since.date(), time(), UTC)
     rows = RollUp.objects.filter(
-        workflow=rollback.workflow_id, grain=RollUp.Grain.DAY,
-        measure__in={kpi.measure for kpi in kpis}, starts_at__lte=rollback.done_at,
-    )  # fmt: skip
-    bad = _sums(rows.filter(release_digest=rollback.from_release_id, starts_at__gte=first_day))
-    before = _sums(
-        rows.filter(release_digest=rollback.to_release_id, starts_at__gte=first_day - COMPARED_WITH)
+        workflow=rollback.workflow_id, measure__in={kpi.measure for kpi in kpis}
     )
+    bad = _sums(
+        rows.filter(
+            grain=RollUp.Grain.DAY, release_digest=rollback.from_release_id,
+            starts_at__gte=datetime.combine(since.date(), time(), UTC),
+            starts_at__lte=rollback.done_at,
+        )
+    )  # fmt: skip
+    # By the hour: what ran after the rollback, on the same day, was not before it.
+    hour = since.replace(minute=0, second=0, microsecond=0)
+    before = _sums(
+        rows.filter(
+            grain=RollUp.Grain.HOUR, release_digest=rollback.to_release_id,
+            starts_at__gte=hour - COMPARED_WITH, starts_at__lt=hour,
+        )
+    )  # fmt: skip
     return [
         KpiEffect(kpi, bad.get(kpi.measure, NOTHING), before.get(kpi.measure, NOTHING))
         for kpi in kpis

@@ -37,7 +37,7 @@ def promoted(
 
 
 def words(client: Client, url: str = PAGE) -> str:
-    page = client.get(url).content.decode()
+    page = client.get(url, follow=True).content.decode()
     return " ".join(re.sub(r"<[^>]+>", " ", page[page.index("<main") :]).split())
 
 
@@ -200,7 +200,8 @@ def test_a_drill_is_planned_signed_run_and_its_time_shown(
 
 
 def test_after_a_drill_what_came_by_a_rollback_still_says_so(
-    workflow: Workflow, live: Release, promoted: Promotion, owner: User, builder: User,
+    workflow: Workflow, live: Release, measured: None, promoted: Promotion, owner: User,
+    builder: User,
     propose: Callable[..., Promotion], approve: Callable[..., Promotion], login: Session,
 ) -> None:  # fmt: skip
     approve(propose(99), owner)
@@ -214,6 +215,9 @@ def test_after_a_drill_what_came_by_a_rollback_still_says_so(
     page = words(login(owner))
     assert "After a rollback" in page
     assert "Rolled back by Builder" in page
+    week = words(login(owner), "/reviews/weekly/")
+    assert "r3 was rolled back to r2" in week
+    assert "r1 went live" not in week  # a drill is practice
 
 
 def test_a_drill_without_a_receipt_is_a_bar_without_height() -> None:

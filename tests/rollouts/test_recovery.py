@@ -13,12 +13,21 @@ from django.db import transaction
 
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now, story_time
+from governance.kpis.models import Kpi
 from governance.people.models import User
 from governance.people.services import create_token
 from governance.receipts.drafts import ReceiptDraft
 from governance.receipts.services import store
 from governance.releases.models import KnownGood, LiveRelease, Release
-from governance.rollouts import convergence, drills, known_good, post_mortems, preflight, services
+from governance.rollouts import (
+    convergence,
+    drills,
+    impact,
+    known_good,
+    post_mortems,
+    preflight,
+    services,
+)
 from governance.rollouts.models import LiveChange, PostMortem, Promotion
 from governance.rollouts.recovery_models import Drill, Preflight, RecallRow
 from governance.triage.models import ExceptionCase
@@ -187,6 +196,44 @@ def test_the_recall_list_names_every_case_and_a_post_mortem_waits_for_every_deci
     assert RecallRow.objects.get(case_id="a").state == "contacted"
     services.decide_recall(post_mortem.pk, actor=analyst, state="rerun", cases=["late"])
     services.submit_post_mortem(post_mortem.pk, actor=analyst)
+
+
+def test_the_impact_compares_the_bad_release_with_what_ran_before_it_not_after(
+    better: Promotion, live: Release, workflow: Workflow, builder: User, owner: User
+) -> None:
+    Kpi.objects.create(
+        workflow=workflow, slug="e", name="Escalation rate", owner=owner, measure="escalated",
+        unit="share", is_lead=True,
+    )  # fmt: skip
+
+    def ran(release: str, name: str, escalated: list[bool], hours_ago: float = 0) -> None:
+        drafts = [
+            ReceiptDraft(
+                run_id=f"{name}-{number}", workflow=workflow.slug, release=release,
+                resolved_by="receipt", started_at=now() - timedelta(hours=hours_ago),
+                escalated=one, outcome="answered",
+            )
+            for number, one in enumerate(escalated)
+        ]  # fmt: skip
+        assert store(drafts).accepted == len(escalated)
+
+    ran(live.pk, "before", [True, False, False, False], hours_ago=30)
+    ran(better.release_id, "bad", [True, True, False, True])
+    rollback = services.roll_back(workflow, actor=builder, reason="Bad.")
+    ran(live.pk, "after", [True] * 6)
+
+    (effect,) = impact.kpi_effects(rollback)
+    assert (effect.on_bad.mean, effect.on_target.mean) == (0.75, 0.25)
+    assert effect.is_worse
+    post_mortems.refresh(PostMortem.objects.get().pk)
+    kept = PostMortem.objects.get()
+    assert kept.impact_kpi == (
+        "Escalation rate was 75.0 % over 4 runs of r2, against 25.0 % on r1."
+    )
+    said = [entry["what"] for entry in kept.timeline if entry.get("source") == "receipts"]
+    assert said == ["first run on r2", "last run on r2", "first run on r1 after the rollback"]
+    post_mortems.refresh(kept.pk)  # the receipts' entries are replaced, not repeated
+    assert len(PostMortem.objects.get().timeline) == len(kept.timeline)
 
 
 def test_a_second_person_finishes_a_post_mortem_and_an_edit_takes_it_back(
