@@ -18,6 +18,7 @@ from dashboards.mode_forms import ModeForm
 from dashboards.reauthentication import how, kept_fields, reauthenticated
 from governance.common.errors import GovernanceError
 from governance.common.secret_references import PREFIX
+from governance.common.time import now
 from governance.people.permissions import can, require
 from governance.rollouts import services
 from governance.rollouts.push import progress
@@ -89,6 +90,7 @@ def _page(
     told = PushDelivery.objects.filter(workflow=found).select_related(
         "change__to_release", "change__pilot_release"
     )
+    moment = now()
     context = {
         "workflow": found,
         "modes": MEANINGS,
@@ -97,7 +99,7 @@ def _page(
         "push_secret_ref": typed.get("push_secret_ref", found.push_secret_ref),
         "typed": typed,
         "error": error,
-        "deliveries": [progress(delivery) for delivery in told[:DELIVERIES_SHOWN]],
+        "deliveries": [progress(delivery, moment) for delivery in told[:DELIVERIES_SHOWN]],
         "may_set": can(request.user, "workflow.set_mode", found),
         "secret_prefix": PREFIX,
         "secret_folders": " or ".join(settings.SECRET_FOLDERS),

@@ -257,11 +257,11 @@ class Progress:
         }[self.state]
 
 
-def progress(delivery: PushDelivery) -> Progress:
-    """Compare what was asked with the receipts of the day after. One query."""
+def progress(delivery: PushDelivery, at: datetime | None = None) -> Progress:
+    """Compare what was asked with the receipts of the day after, as it stands now or `at`."""
     if delivery.state in (State.SUPERSEDED, State.FAILED):
         return Progress(delivery, str(delivery.state))
-    change, moment = delivery.change, now()
+    change, moment = delivery.change, at or now()
     expected = [] if change.switched_off else [change.to_release_id, change.pilot_release_id]
     reached = delivery.delivered_at or moment
     until = min(delivery.asked_at + WATCHED_FOR, moment)

@@ -203,6 +203,16 @@ def test_a_bundle_that_is_older_than_the_cache_or_damaged_is_not_used(
     assert caplog.text.count("Ignored the bundle") == 4
 
 
+def test_a_bundle_of_a_workflow_that_is_switched_off_runs_nothing(
+    live: Release, workflow: Workflow, owner: User, make_client: Make, tmp_path: Path
+) -> None:
+    services.switch_off(workflow, actor=owner, reason="Stop.")
+    path = tmp_path / "bundle.json"
+    path.write_text(export())
+    answer = make_client("http://127.0.0.1:9", bundle=path).release_for("x")
+    assert (answer.is_off, answer.digest, answer.seq) == (True, "", 2)
+
+
 def test_a_bundle_needs_something_live(workflow: Workflow) -> None:
     with pytest.raises(CommandError, match="Nothing is live"):
         export()
