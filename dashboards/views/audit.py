@@ -22,6 +22,7 @@ from governance.audit.verbs import VERBS
 from governance.audit.verification import Verification, verify_newest
 from governance.audit.verification import verify as verify_events
 from governance.common.time import true_now
+from governance.receipts import seals
 from governance.workflows.models import Workflow
 
 PER_PAGE = 50
@@ -68,7 +69,7 @@ def _page(request: UserRequest, chain: Verification, part: str) -> HttpResponse:
         "filtered": any(asked.get(name) for name in FILTERS),
         "most_in_a_file": MOST_IN_A_FILE,
         "checkpoint": newest(),
-        "alarms": alarms(),
+        "alarms": [*alarms(), *seals.alarms()],
         "quarters": quarters(checked_at.date()),
     }
     return render_part(request, TEMPLATE, part or "list", context)

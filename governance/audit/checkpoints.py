@@ -148,14 +148,13 @@ def _leaves(start: int, end: int) -> list[bytes]:
 
 
 def make_if_due() -> Checkpoint | None:
-    """Make a checkpoint once enough events or enough time went by without one."""
+    """Make a checkpoint once enough events or enough time went by; the very first at once."""
     waiting, oldest, moment = uncovered()
     if not waiting or oldest is None:
         return None
     patience = timedelta(minutes=settings.AUDIT_CHECKPOINT_MINUTES)
-    if waiting < settings.AUDIT_CHECKPOINT_EVENTS and moment - oldest < patience:
-        return None
-    return make()
+    is_early = waiting < settings.AUDIT_CHECKPOINT_EVENTS and moment - oldest < patience
+    return None if is_early and Checkpoint.objects.exists() else make()
 
 
 def uncovered() -> tuple[int, datetime | None, datetime]:

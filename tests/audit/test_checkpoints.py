@@ -186,15 +186,22 @@ def test_the_database_refuses_to_change_a_checkpoint_or_to_take_one_that_does_no
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_checkpoint_is_due_after_enough_events_or_enough_time(settings: Any) -> None:
+def test_the_first_checkpoint_comes_at_once_and_then_after_enough_events_or_enough_time(
+    settings: Any,
+) -> None:
     settings.AUDIT_CHECKPOINT_EVENTS = 4
-    write(2)
+    assert make_if_due() is None  # there is nothing to sign
+    write(1)
+    assert make_if_due() is not None
+    write(3)
     assert make_if_due() is None
-    assert uncovered()[0] == 2
-    write(2)
-    made = make_if_due()
-    assert made is not None
+    assert uncovered()[0] == 3
+    write(1)
+    assert make_if_due() is not None
     assert uncovered()[:2] == (0, None)
+    write(1)
+    settings.AUDIT_CHECKPOINT_MINUTES = 0
+    assert make_if_due() is not None
 
 
 def deliveries(state: str) -> int:
