@@ -21,7 +21,7 @@ Rows = QuerySet[RecallRow]
 CHIPS: dict[str, Chip] = {
     State.UNDECIDED: Chip("Undecided", "watch", "diamond"),
     State.NOTHING_NEEDED: Chip("Nothing needed", "none", "circle-minus"),
-    State.RERUN: Chip("Run again", "good", "refresh-cw"),
+    State.RERUN: Chip("Run again", "accent", "refresh-cw"),
     State.CONTACTED: Chip("Customer contacted", "good", "circle-check"),
 }
 DECISIONS = tuple((state.value, state.label) for state in State if state != State.UNDECIDED)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Count, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -24,7 +24,7 @@ from governance.common.time import now, true_now
 from governance.people.permissions import can, require
 from governance.releases.models import LiveRelease, Release
 from governance.rollouts import services
-from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.models import LiveChange, PostMortem, Promotion
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow, WorkflowQuerySet
 
@@ -46,7 +46,10 @@ def workflows(request: UserRequest) -> HttpResponse:
     """Every workflow with its owner and what runs in it now."""
     open_promotions = Q(promotions__state__in=Promotion.OPEN)
     open_exceptions = Q(exceptions__state__in=(ExceptionCase.State.OPEN, ExceptionCase.State.TAKEN))
+    came = LiveChange.objects.filter(workflow=OuterRef("pk"), to_release=OuterRef("live__release"))
+    came = came.exclude(from_release=F("to_release")).order_by("-seq")
     rows = visible(request).annotate(
+        came_at=Subquery(came.values("changed_at")[:1]),
         waiting=Count("promotions", filter=open_promotions, distinct=True),
         problems=Count("exceptions", filter=open_exceptions, distinct=True),
     )

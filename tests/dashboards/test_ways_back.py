@@ -101,6 +101,8 @@ def test_the_switch_takes_everything_off_and_only_the_owner_puts_it_on(
     assert LiveRelease.objects.get().switched_off
     page = client.get(PAGE).content.decode()
     assert "No release serves any case" in page
+    assert "Would run, if it were on" in page
+    assert "Switched off" in client.get("/workflows/").content.decode()
     assert "&lt;b&gt;secrets" in page
     assert post(client, "switch-off", reason="Again.").status_code == 409
     assert post(confirmed(analyst), "switch-on", reason="Mine.").status_code == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,9 @@ def test_roll_back_from_the_shell_returns_to_the_last_known_good_as_an_operator(
     good, bad = make_release(), make_release(0.1)
     adopt(good)
     promote(bad)
-    assert "live again" in run("roll_back", "support-triage", "--reason", "Precaution")
+    said = run("roll_back", "support-triage", "--reason", "Precaution")
+    assert "live again" in said
+    assert re.search(r"Served \d+\.\d s after the command\. .* /rollbacks/\d+/", said)
     assert LiveRelease.objects.get().release == good
     event = AuditEvent.objects.get(verb="rollback.done")
     assert event.actor_label == f"operator:{getpass.getuser()}"

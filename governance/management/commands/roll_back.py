@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from governance.audit import Actor
 from governance.common.errors import GovernanceError
 from governance.common.time import true_now
+from governance.rollouts.recovery_models import Convergence
 from governance.rollouts.services import roll_back
 from governance.workflows.models import Workflow
 
@@ -38,3 +39,10 @@ class Command(BaseCommand):
             f"{done.to_release} is live again, instead of {done.from_release.name}."
             " A post-mortem is open."
         )
+        served = Convergence.objects.filter(rollback=done).first()
+        if served is not None:
+            seconds = (served.served_at - served.clicked_at).total_seconds()
+            self.stdout.write(
+                f"Served {seconds:.1f} s after the command. Run receipts prove the rest:"
+                f" /rollbacks/{done.pk}/"
+            )
