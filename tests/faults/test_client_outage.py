@@ -14,7 +14,8 @@ def test_an_outage_fails_no_call_and_serves_nothing_unapproved(
     full: bool, figure: Callable[..., None], alone: Product
 ) -> None:
     found = clients.run(LONG if full else SHORT, alone)
-    figure("I7", **found)
+    told = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    figure("I7", **told)
     assert found["failed"] == 0, found
     assert found["unapproved"] == found["unapproved_from_damage"] == 0, found
     assert found["damaged_ignored"] == found["damaged_caches"]
