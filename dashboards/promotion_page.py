@@ -28,6 +28,7 @@ from governance.rollouts.live import live_release
 from governance.rollouts.models import PostMortem, Promotion
 from governance.rollouts.outcomes import due_at
 from governance.rollouts.pilots import percent
+from governance.rollouts.quorum import Part
 from governance.rollouts.road_models import FreezeException, FreezeWindow, PromotionOutcome
 
 State = Promotion.State
@@ -136,7 +137,7 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
     if promotion.state == State.EVALUATING:
         page.runs = _runs(promotion)
     if promotion.waits_for_approval:
-        page.missing = rules.missing_approvals(promotion)
+        page.missing = [_needed(part) for part in page.people.parts if part.given is None]
         page.why_not = why_not(promotion, user, page.people)
         page.may_decide = not page.why_not
         page.as_what = as_what(promotion, user) if page.may_decide else ""
@@ -144,6 +145,12 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
             page.may_decide and not page.stale and page.blocking is None and not page.frozen
         )
     return page
+
+
+def _needed(part: Part) -> str:
+    """A missing approval in the middle of a sentence."""
+    title = part.title
+    return f"the {title}" if title.startswith("KPI") else f"a {title[:1].lower()}{title[1:]}"
 
 
 def _what_holds_it_back(page: PromotionPage, promotion: Promotion, user: User) -> None:
