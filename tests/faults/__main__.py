@@ -37,7 +37,7 @@ def main() -> int:
         print(f"Not measured: {', '.join(missing)}", file=sys.stderr)
     if not wanted:
         today = datetime.now(UTC).date()
-        text = report.page(figures, today, short=asked.short, failed=sorted({*failed, *missing}))
+        text = report.page(figures, today, short=asked.short, failed=sorted(set(failed)))
         report.PAGE.write_text(text)
         print(f"Written: {report.PAGE.name}")
     return 1 if failed or missing else 0

@@ -40,10 +40,11 @@ class Tally:
     def as_json(self) -> dict[str, Any]:
         seconds = sorted(self.recovery)
         middle = seconds[len(seconds) // 2] if seconds else None
+        killed = " ".join(f"{name} {count}" for name, count in self.by_victim.items())
         return {
-            "trials": self.trials, "killed": self.by_victim, "acknowledged": self.acknowledged,
+            "trials": self.trials, "killed": killed, "acknowledged": self.acknowledged,
             "lost": self.lost, "duplicated": self.duplicated, "chain_breaks": self.chain_breaks,
-            "broken": self.broken[:5],
+            "broken": self.broken[:5],  # sentences
             "recovery_seconds_median": None if middle is None else round(middle, 1),
             "recovery_seconds_worst": round(seconds[-1], 1) if seconds else None,
         }  # fmt: skip

@@ -183,14 +183,16 @@ def tables(figures: Figures) -> list[str]:
 def page(figures: Figures, day: date, *, short: bool, failed: list[str]) -> str:
     """The whole page."""
     run = "`make faults ARGS=--short`" if short else "`make faults`"
+    missing = unmeasured(figures)
+    outcome = f" **Failed: {', '.join(failed)}.**" if failed else ""
+    outcome += f" **Not measured: {', '.join(missing)}.**" if missing else ""
     lines = [
         "# Reliability", "",
         "What Countersign promises, how it is attacked, and what the last run found. This page is",
-        f"written by {run} from what it measured; nobody types a figure here. The same attacks run",
-        "shorter in `make test`.", "",
+        f"written by {run} from what it measured;",
+        "nobody types a figure here. The same attacks run shorter in `make test`.", "",
         f"Last run: {day:%d %B %Y}, {'short' if short else 'full'}, {os.cpu_count()} processors,"
-        f" Python {platform.python_version()}."
-        + (f" **Failed: {', '.join(failed)}.**" if failed else " Every attack was withstood."),
+        f" Python {platform.python_version()}.{outcome or ' Every attack was withstood.'}",
         "", "| | promise | attack | figure | repeat |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for one in PROMISES:

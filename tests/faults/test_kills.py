@@ -25,7 +25,7 @@ KILLS_PER_PLACE = 4
 
 @pytest.mark.django_db(transaction=True)
 def test_a_web_process_killed_in_the_middle_of_a_decision_loses_and_repeats_nothing(
-    settings: Any, tmp_path: Path
+    settings: Any, tmp_path: Path, full: bool, figure: Callable[..., None]
 ) -> None:
     settings.EVAL_TARGETS = EveryTarget()
     settings.SECRET_KEY = project.SECRET_KEY
@@ -39,6 +39,8 @@ def test_a_web_process_killed_in_the_middle_of_a_decision_loses_and_repeats_noth
             trial(stage, arena, tally, ACTS[tally.trials % 2], "web", failpoint)
     assert (tally.lost, tally.duplicated, tally.chain_breaks, tally.broken) == (0, 0, 0, [])
     assert tally.trials == 2
+    if not full:
+        figure("I5", **tally.as_json())
 
 
 def test_a_failpoint_that_is_not_named_does_nothing() -> None:

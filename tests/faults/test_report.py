@@ -33,7 +33,7 @@ def test_a_part_that_was_not_measured_is_named_and_not_passed_over() -> None:
     assert "I4" in missing
     assert "I3" not in missing
     assert "I12" not in missing
-    page = report.page(figures, date(2026, 1, 2), short=False, failed=missing)
+    page = report.page(figures, date(2026, 1, 2), short=False, failed=["I4"])
     assert "**not measured in this run**" in page
-    assert "**Failed: I1," in page
+    assert "**Failed: I4.** **Not measured: I1, I2, I4," in page
     assert "| trials 200, promoted once 200 |" in page
