@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.faults import report
-from tests.faults.conftest import RESULTS
 
 
 def main() -> int:
@@ -49,7 +48,7 @@ def attack(keys: set[str], results: Path, *, short: bool) -> list[str]:
     for one in report.PROMISES:
         for test in one.tests if one.key in keys else ():
             files.setdefault(test, []).append(one.key)
-    environment = {**os.environ, RESULTS: str(results), "FAULTS_FULL": "" if short else "1"}
+    environment = {**os.environ, report.RESULTS: str(results), "FAULTS_FULL": "" if short else "1"}
     outcome = results.with_suffix(".xml")
     code = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--no-header", f"--junitxml={outcome}", *files],

@@ -12,9 +12,8 @@ from django.conf import LazySettings
 
 from bench._product import NOBODY, Product, product
 from tests.faults import invariants
+from tests.faults.report import RESULTS
 from tests.faults.serving import without
-
-RESULTS = "FAULTS_RESULTS"
 
 
 @pytest.fixture(scope="session")

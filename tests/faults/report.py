@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+RESULTS = "FAULTS_RESULTS"  # the variable that names the file of figures
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
