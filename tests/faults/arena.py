@@ -72,6 +72,13 @@ class Arena(World):
 
     def waiting(self) -> Promotion:
         """A high-risk promotion that waits for its two people."""
+        self.proposed()
+        promotion = self.judge(len(self.promotions) - 1)
+        assert (promotion.state, promotion.risk) == ("awaiting_owner", "high")
+        return promotion
+
+    def proposed(self) -> Promotion:
+        """The same before its evals and its gate, which are waiting jobs."""
         number = next(self.rounds)
         live = LiveRelease.objects.select_related("release").get(workflow=self.workflow).release
         serves = (live.contents()["model"] or {})["parameters"]["right_of_100"]
@@ -82,9 +89,7 @@ class Arena(World):
         self.propose(
             "builder", len(self.releases) - 1, road="promotion", steps=0, fixes=None, standing=None
         )
-        promotion = self.judge(len(self.promotions) - 1)
-        assert (promotion.state, promotion.risk) == ("awaiting_owner", "high")
-        return promotion
+        return self.asked(len(self.promotions) - 1)
 
     def approve(self, promotion: Promotion, who: str) -> None:
         services.approve_promotion(

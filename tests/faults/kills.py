@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.faults.stage import Server, Stage
 
 ACTS = ("approve", "roll back")
+IN_A_WORKER = ("before the lock", "after the audit row", "before commit", "after commit")
 
 
 @dataclass
@@ -125,6 +126,40 @@ def trial(
     arena.finish_post_mortems()
 
 
+def worker_trial(stage: Stage, arena: Arena, tally: Tally, failpoint: str) -> None:
+    """A worker dies while it does the evals and the gate; another one takes over."""
+    from governance.audit.models import AuditEvent
+    from governance.jobs import services as jobs
+    from tests.faults import invariants
+    from tests.faults.stage import end, until
+
+    promotion = arena.proposed()
+    first = stage.start_worker(failpoint)
+    until(lambda: first.poll() is not None, f"a worker dies at {failpoint}")
+    killed = time.monotonic()
+    second = stage.start_worker()
+
+    def judged() -> bool:
+        jobs.sweep()
+        time.sleep(1)
+        promotion.refresh_from_db()
+        return promotion.state != "evaluating"
+
+    # The lease of what the dead worker held must run out first.
+    until(judged, "another worker takes over", 240)
+    tally.recovery.append(time.monotonic() - killed)
+    end(second)
+    tally.trials += 1
+    tally.by_victim["worker"] = tally.by_victim.get("worker", 0) + 1
+    events = AuditEvent.objects.filter(object_type="promotion", object_id=str(promotion.pk))
+    passed = events.filter(verb="promotion.gate_passed").count()
+    tally.lost += passed == 0
+    tally.duplicated += max(passed - 1, 0)
+    tally.broken += invariants.broken(arena.workflow)
+    tally.chain_breaks += len(invariants.chain_breaks())
+    arena.withdraw(promotion)
+
+
 def main(folder: Path, count: int) -> None:
     from governance.embedded.servers import running
 
@@ -159,6 +194,9 @@ def main(folder: Path, count: int) -> None:
         arena.withdraw(arena.asked(len(arena.promotions) - 1))
         try:
             with Stage(folder, servers.database_url, servers.redis_url) as stage:
+                stage.environment["EVAL_TARGETS"] = f"{arena.slug}=tests.rollouts.target.build"
+                for failpoint in IN_A_WORKER:
+                    worker_trial(stage, arena, tally, failpoint)
                 for number in range(count):
                     for failpoint in NAMES:
                         for victim in ("web", "postgres", "valkey"):

@@ -52,7 +52,7 @@ PROMISES = (
     Promise(
         "I5", "an acknowledged change survives kill -9",
         "the web process, PostgreSQL and Valkey are killed at six named places of an approval and"
-        " of a rollback; who got no answer asks again",
+        " of a rollback, a worker at four of its evals and gate; who got no answer asks again",
         ("tests/faults/test_kills.py",),
     ),
     Promise(

@@ -30,7 +30,7 @@ def until(true: Callable[[], object], what: str, seconds: float = START_SECONDS)
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"still waiting: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class Stage:
