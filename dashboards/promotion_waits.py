@@ -8,7 +8,6 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Q, Subquery
 
-from governance.kpis.models import Kpi
 from governance.rollouts import rules
 from governance.rollouts.models import Approval, Promotion, PromotionQuerySet
 from governance.rollouts.pilot_models import GuardDecision, Pilot
@@ -54,12 +53,7 @@ def waits(promotions: Sequence[Promotion], at: datetime) -> dict[int, Wait]:
     opened = [promotion for promotion in promotions if promotion.is_open]
     if not opened:
         return {}
-    leads = {
-        kpi.workflow_id: kpi.owner
-        for kpi in Kpi.objects.filter(
-            workflow__in=[promotion.workflow_id for promotion in opened], is_lead=True
-        ).select_related("owner")
-    }
+    rules.load_kpi_owners(promotion.workflow for promotion in opened)
     windows = list(
         FreezeWindow.objects.filter(
             Q(workflow=None) | Q(workflow__in=[promotion.workflow_id for promotion in opened]),
@@ -69,9 +63,7 @@ def waits(promotions: Sequence[Promotion], at: datetime) -> dict[int, Wait]:
         ).prefetch_related("exceptions")
     )
     return {
-        promotion.pk: _wait(
-            promotion, at, leads.get(promotion.workflow_id, promotion.workflow.owner), windows
-        )
+        promotion.pk: _wait(promotion, at, rules.kpi_owner(promotion.workflow), windows)
         for promotion in opened
     }
 

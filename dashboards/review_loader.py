@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.urls import reverse
 
 from dashboards import review_page as page
@@ -70,7 +70,7 @@ def load_review(
             "owner", "live__release", "live__last_known_good", "live__pilot_release"
         )
     )
-    kpis = _kpis(user)
+    kpis = _kpis(user, last_day)
     changes = _changes(workflows, last_day)
     names = release_names(changes, [w.live.release for w in workflows if hasattr(w, "live")])
     numbers = Numbers(period, last_day, kpis, [_mark(change) for change in changes])
@@ -162,9 +162,12 @@ def _thawed(value: Any) -> Any:
     return [_thawed(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _kpis(user: User) -> list[Kpi]:
-    """Business KPIs first, in the owner's order."""
+def _kpis(user: User, last_day: date) -> list[Kpi]:
+    """Business KPIs first, in the owner's order; each with the note of the week, as `note`."""
+    monday = period_of(WEEKLY, last_day).starts_on
+    notes = KpiNote.objects.filter(kpi=OuterRef("pk"), week_start=monday).values("text")[:1]
     rows = Kpi.objects.visible_to(user).select_related("owner", "workflow")
+    rows = rows.annotate(note=Subquery(notes))
     return list(rows.order_by("-is_business", "workflow__name", "position", "name"))
 
 
@@ -215,18 +218,12 @@ def _moves(
 def _kpi_rows(
     numbers: Numbers, facts: Sequence[Fact], user: User, *, acts: bool
 ) -> tuple[page.KpiRow, ...]:
-    monday = period_of(WEEKLY, numbers.last_day).starts_on
-    notes = dict(
-        KpiNote.objects.filter(kpi__in=numbers.kpis, week_start=monday).values_list(
-            "kpi_id", "text"
-        )
-    )
     several = len({kpi.workflow_id for kpi in numbers.kpis}) > 1
     return tuple(
         kpi_row(
             numbers,
             kpi,
-            note=notes.get(kpi.pk, ""),
+            note=getattr(kpi, "note", None) or "",
             note_url=(
                 reverse("kpi-note", args=(kpi.pk,))
                 if acts and numbers.period.kind == WEEKLY and can(user, "kpi.note", kpi)

@@ -246,10 +246,10 @@ def editors_since(
     A policy that is not in force judges nothing, so its author does not count either.
     """
     suites = SuiteVersion.objects.filter(workflow=workflow, frozen_at__gt=moment)
-    edited = set(suites.exclude(frozen_by=None).values_list("frozen_by_id", flat=True))
+    edited = suites.order_by().values_list("frozen_by_id", flat=True)
     if proposed_at is not None:
         late = GatePolicy.objects.filter(workflow=workflow, confirmed_at__gt=proposed_at)
-        edited |= set(late.exclude(proposed_by=None).values_list("proposed_by_id", flat=True))
+        edited = edited.union(late.order_by().values_list("proposed_by_id", flat=True))
     return {pk for pk in edited if pk is not None}
 
 

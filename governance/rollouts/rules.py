@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import connection
@@ -26,9 +27,30 @@ ROLLBACK_ROLES = (User.Role.EXECUTIVE, User.Role.ANALYST, User.Role.BUILDER)
 
 
 def kpi_owner(workflow: Workflow) -> User:
-    """The owner of the lead KPI; where none is marked, the owner of the workflow."""
-    lead = Kpi.objects.filter(workflow=workflow, is_lead=True).select_related("owner").first()
-    return lead.owner if lead is not None else workflow.owner
+    """The owner of the lead KPI; where none is marked, the owner of the workflow.
+
+    Asked several times for one page, so the answer stays with this instance. Whoever decides reads
+    the workflow anew, under its lock, and so asks anew.
+    """
+    known: User | None = vars(workflow).get("_kpi_owner")
+    if known is None:
+        lead = Kpi.objects.filter(workflow=workflow, is_lead=True).select_related("owner").first()
+        known = lead.owner if lead is not None else workflow.owner
+        vars(workflow)["_kpi_owner"] = known
+    return known
+
+
+def load_kpi_owners(workflows: Iterable[Workflow]) -> None:
+    """Have `kpi_owner` answer for these instances without asking one by one. One query."""
+    instances = list(workflows)
+    leads = {
+        kpi.workflow_id: kpi.owner
+        for kpi in Kpi.objects.filter(
+            workflow__in={workflow.pk for workflow in instances}, is_lead=True
+        ).select_related("owner")
+    }
+    for workflow in instances:
+        vars(workflow)["_kpi_owner"] = leads.get(workflow.pk, workflow.owner)
 
 
 def is_second_approver(user: User, workflow: Workflow) -> bool:

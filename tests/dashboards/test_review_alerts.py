@@ -31,7 +31,7 @@ from tests.rollouts.conftest import work
 pytestmark = pytest.mark.django_db
 Login = Callable[[User], Client]
 DAY = timedelta(days=1)
-MOST_QUERIES = 27
+MOST_QUERIES = 25
 
 
 def shown(client: Client, url: str = "/") -> str:

@@ -27,7 +27,7 @@ from governance.workflows.models import Workflow
 from tests.rollouts.conftest import propose, work  # noqa: F401 - propose is a fixture
 
 Login = Callable[[User], Client]
-MOST_QUERIES = 27
+MOST_QUERIES = 25
 
 
 def week_url() -> str:
