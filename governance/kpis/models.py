@@ -12,9 +12,7 @@ class KpiQuerySet(models.QuerySet["Kpi"]):
     def visible_to(self, user: User) -> KpiQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
-        )
+        return self.filter(workflow__in=Workflow.objects.visible_to(user))
 
 
 class Kpi(models.Model):

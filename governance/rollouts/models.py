@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, Q
 
 from governance.evals.models import GatePolicy, GateReport
 from governance.kpis.models import Kpi
@@ -22,11 +22,11 @@ class PromotionQuerySet(models.QuerySet["Promotion"]):
         if not user.is_active:
             return self.none()
         needs_two = Q(risk=Promotion.Risk.HIGH) | Q(fixes__isnull=False)
-        answers_for_a_kpi = Exists(Workflow.objects.filter(owner=user))
-        leads = Kpi.objects.filter(workflow=OuterRef("workflow"), is_lead=True)
+        answers_for_a_kpi = Exists(
+            Workflow.objects.filter(Q(owner=user) | Q(kpis__is_lead=True, kpis__owner=user))
+        )
         return self.filter(
-            Q(workflow__owner__in=user.decides_for())
-            | Exists(leads.filter(owner__in=user.decides_for()))
+            Q(workflow__in=Workflow.objects.visible_to(user))
             | Q(needs_two, answers_for_a_kpi, state=Promotion.State.AWAITING_OWNER)
             | Q(
                 answers_for_a_kpi,
@@ -341,11 +341,7 @@ class PostMortemQuerySet(models.QuerySet["PostMortem"]):
     def visible_to(self, user: User) -> PostMortemQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(rollback__workflow__owner__in=user.decides_for())
-            if user.is_active
-            else self.none()
-        )
+        return self.filter(rollback__workflow__in=Workflow.objects.visible_to(user))
 
     def unfinished(self) -> PostMortemQuerySet:
         return self.filter(finished_at=None)

@@ -7,17 +7,14 @@ from django.db.models import Q
 
 from governance.people.models import User
 from governance.rollouts.models import Promotion
+from governance.workflows.models import Workflow
 
 
 class PilotQuerySet(models.QuerySet["Pilot"]):
     def visible_to(self, user: User) -> PilotQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(promotion__workflow__owner__in=user.decides_for())
-            if user.is_active
-            else self.none()
-        )
+        return self.filter(promotion__workflow__in=Workflow.objects.visible_to(user))
 
     def open(self) -> PilotQuerySet:
         return self.filter(state__in=(Pilot.State.RUNNING, Pilot.State.PAUSED))

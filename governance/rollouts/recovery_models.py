@@ -81,9 +81,7 @@ class DrillQuerySet(models.QuerySet["Drill"]):
     def visible_to(self, user: User) -> DrillQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
-        )
+        return self.filter(workflow__in=Workflow.objects.visible_to(user))
 
 
 class Drill(models.Model):

@@ -17,9 +17,7 @@ class StandingApprovalQuerySet(models.QuerySet["StandingApproval"]):
     def visible_to(self, user: User) -> StandingApprovalQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
-        )
+        return self.filter(workflow__in=Workflow.objects.visible_to(user))
 
     def in_force(self, at: datetime) -> StandingApprovalQuerySet:
         return self.filter(valid_from__lte=at, valid_to__gt=at, revoked_at=None)

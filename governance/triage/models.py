@@ -13,9 +13,7 @@ class ExceptionCaseQuerySet(models.QuerySet["ExceptionCase"]):
     def visible_to(self, user: User) -> ExceptionCaseQuerySet:
         if user.reads_everything:
             return self
-        return (
-            self.filter(workflow__owner__in=user.decides_for()) if user.is_active else self.none()
-        )
+        return self.filter(workflow__in=Workflow.objects.visible_to(user))
 
     def open(self) -> ExceptionCaseQuerySet:
         return self.filter(state__in=(ExceptionCase.State.OPEN, ExceptionCase.State.TAKEN))

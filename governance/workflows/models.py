@@ -12,10 +12,17 @@ SLUG = r"[a-z0-9][a-z0-9._-]{0,99}"
 
 class WorkflowQuerySet(models.QuerySet["Workflow"]):
     def visible_to(self, user: User) -> WorkflowQuerySet:
-        """Everything for installation roles; own workflows for owners and who decides for them."""
+        """Everything for installation roles; for others the workflows they answer for.
+
+        That is: own ones, those whose lead KPI is theirs, and those of whom they decide for now.
+        """
         if user.reads_everything:
             return self
-        return self.filter(owner__in=user.decides_for()) if user.is_active else self.none()
+        if not user.is_active:
+            return self.none()
+        people = user.decides_for()
+        leads = Workflow.objects.filter(kpis__is_lead=True, kpis__owner__in=people)
+        return self.filter(models.Q(owner__in=people) | models.Q(pk__in=leads.values("pk")))
 
 
 class Workflow(models.Model):

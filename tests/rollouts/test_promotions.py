@@ -16,6 +16,8 @@ from governance.common.errors import InvalidInputError, NotAllowedError, StateCo
 from governance.common.time import now, story_time
 from governance.evals import services as evals
 from governance.evals.models import GateReport
+from governance.kpis.models import Kpi
+from governance.kpis.services import create_kpi
 from governance.people.models import User
 from governance.releases.models import LiveRelease, Release, ReleaseApproval
 from governance.rollouts import services
@@ -336,3 +338,18 @@ def test_the_database_refuses_what_the_gate_refused_and_adopting_twice(
                 to_release=promotion.release, promotion=forged, changed_at=now(),
                 actor_label="by hand",
             )  # fmt: skip
+
+
+def test_who_answers_for_the_lead_kpi_sees_the_workflow_with_all_that_belongs_to_it(
+    workflow: Workflow, live: Release, owner: User, controller: User
+) -> None:
+    seen = (Workflow.objects, Release.objects, Promotion.objects, Kpi.objects)
+    assert not any(rows.visible_to(controller).exists() for rows in seen)
+    create_kpi(
+        workflow, "escalation-rate", "Escalation rate", owner=controller, actor=owner,
+        measure="escalated", unit=Kpi.Unit.SHARE, target=0.12, limit=0.20, is_lead=True,
+    )  # fmt: skip
+    assert all(rows.visible_to(controller).count() == 1 for rows in seen)
+    controller.is_active = False
+    controller.save()
+    assert not any(rows.visible_to(controller).exists() for rows in seen)
