@@ -175,10 +175,11 @@ def approve_promotion(
     promotion = lock_promotion(promotion_id)
     reason = require_reason(reason)
     check_decidable(promotion, actor, review_round, authenticated_at)
-    refuse_contributors(promotion, actor)
+    # First what asking again would mend: an edit that makes it out of date also bars its author.
     stale = rules.staleness(promotion, live_release(promotion.workflow))
     if stale:
         raise StateConflictError(stale)
+    refuse_contributors(promotion, actor)
     blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
     if blocking is not None:
         raise StateConflictError(f"The post-mortem “{blocking.title}” is not finished.")
