@@ -31,7 +31,8 @@ def figure() -> Callable[..., None]:
         path = os.environ.get(RESULTS)
         if path:
             with Path(path).open("a") as file:
-                file.write(json.dumps({"invariant": invariant, **values}) + "\n")
+                in_full = bool(os.environ.get("FAULTS_FULL"))
+                file.write(json.dumps({"invariant": invariant, "full": in_full, **values}) + "\n")
 
     return keep
 

@@ -132,15 +132,25 @@ def number(value: Any) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    flat = {name: value for name, value in row.items() if not isinstance(value, dict | list)}
+    flat = {
+        name: value
+        for name, value in row.items()
+        if name != "full" and not isinstance(value, dict | list)
+    }
     return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in flat.items())
 
 
 def figure_of(one: Promise, figures: Figures) -> str:
-    """One cell: what was measured, in words and numbers."""
+    """One cell: how hard it was attacked, and what was measured, in words and numbers."""
     rows = figures.get(one.key, [])
     if not rows:
         return one.elsewhere or "**not measured in this run**"
+    extent = {row.get("full") for row in rows}
+    hard = {(True,): "In full: ", (False,): "Short: "}.get(tuple(extent), "")
+    return hard + _measured(one, rows)
+
+
+def _measured(one: Promise, rows: list[dict[str, Any]]) -> str:
     if one.key == "I1":
         slots = [row for row in rows if "slot" in row]
         rest = [row for row in rows if "slot" not in row]
@@ -181,18 +191,17 @@ def tables(figures: Figures) -> list[str]:
     return lines
 
 
-def page(figures: Figures, day: date, *, short: bool, failed: list[str]) -> str:
-    """The whole page."""
-    run = "`make faults ARGS=--short`" if short else "`make faults`"
+def page(figures: Figures, day: date, *, run: str, failed: list[str]) -> str:
+    """The whole page. `run` is the command that measured."""
     missing = unmeasured(figures)
     outcome = f" **Failed: {', '.join(failed)}.**" if failed else ""
     outcome += f" **Not measured: {', '.join(missing)}.**" if missing else ""
     lines = [
         "# Reliability", "",
         "What Countersign promises, how it is attacked, and what the last run found. This page is",
-        f"written by {run} from what it measured;",
+        f"written by `{run}` from what it measured;",
         "nobody types a figure here. The same attacks run shorter in `make test`.", "",
-        f"Last run: {day:%d %B %Y}, {'short' if short else 'full'}, {os.cpu_count()} processors,"
+        f"Last run: {day:%d %B %Y}, {os.cpu_count()} processors,"
         f" Python {platform.python_version()}.{outcome or ' Every attack was withstood.'}",
         "", "| | promise | attack | figure | repeat |", "|---|---|---|---|---|",
     ]  # fmt: skip

@@ -28,12 +28,12 @@ def test_the_page_in_the_repository_has_a_row_per_invariant() -> None:
 
 
 def test_a_part_that_was_not_measured_is_named_and_not_passed_over() -> None:
-    figures: report.Figures = {"I3": [{"trials": 200, "promoted_once": 200}]}
+    figures: report.Figures = {"I3": [{"full": True, "trials": 200, "promoted_once": 200}]}
     missing = report.unmeasured(figures)
     assert "I4" in missing
     assert "I3" not in missing
     assert "I12" not in missing
-    page = report.page(figures, date(2026, 1, 2), short=False, failed=["I4"])
+    page = report.page(figures, date(2026, 1, 2), run="make faults", failed=["I4"])
     assert "**not measured in this run**" in page
     assert "**Failed: I4.** **Not measured: I1, I2, I4," in page
-    assert "| trials 200, promoted once 200 |" in page
+    assert "| In full: trials 200, promoted once 200 |" in page
