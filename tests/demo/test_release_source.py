@@ -38,12 +38,17 @@ class Server:
         self.live = ""
         self.documents: dict[str, dict[str, Any]] = {}
         self.is_away = False
+        self.is_off = False
         self.fetched: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if outer.is_off:
+                    off = {"release": "", "seq": 2, "stage": "switched_off", "content_url": ""}
+                    self._answer({"value": off, "variant": "switched_off", "reason": "DISABLED"})
+                    return
                 value = {"release": outer.live, "seq": 1, "content_url": f"/r/{outer.live}"}
                 self._answer({"value": value, "variant": outer.live, "reason": "STATIC"})
 
@@ -111,6 +116,28 @@ def test_the_last_good_release_goes_on_while_the_server_is_away(server: Server) 
     assert running is not None
     assert (running.release, running.cached) == (good, True)
     assert running.router.decide("Where is my order?").answer
+
+
+def test_nothing_is_answered_while_switched_off_and_the_log_says_it_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ReleaseSource(server.url, "secret")
+    good = server.serve("careful")
+    assert source.current("case") is not None
+    server.is_off = True
+    assert [source.current("case"), source.current("case")] == [None, None]
+    said = [record.getMessage() for record in caplog.records if "switched off" in record.message]
+    assert said == ["support-triage is switched off: nothing is answered until it is on."]
+    server.is_away = True  # an outage is no reason to start again
+    assert source.current("case") is None
+    server.is_away = server.is_off = False
+    running = source.current("case")
+    assert running is not None
+    assert (running.release, running.cached) == (good, False)
+    server.is_away = True
+    running = source.current("case")
+    assert running is not None
+    assert (running.release, running.cached) == (good, True)
 
 
 def test_a_release_that_was_tampered_with_is_not_run(server: Server) -> None:

@@ -77,7 +77,7 @@ def _answer_mail(
         arrival = _next_mail(mailbox, rng)
         running = source.current(arrival.case_id)
         if running is None:
-            log.debug("No release has been live yet: nothing is answered")
+            log.debug("No release has been live yet, or none serves now: nothing is answered")
         else:
             try:
                 telemetry.answer(tracer, running, arrival, arrival.at)

@@ -20,6 +20,7 @@ from governance.demo.support.tampering import Tampering, applied
 
 log = logging.getLogger("governance.demo.support")
 TIMEOUT = 3.0  # seconds
+SWITCHED_OFF = "switched_off"  # the stage while the kill switch is on
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,20 @@ class ReleaseSource:
         self._tried: tuple[str, Mapping[str, Mapping[str, Any]]] = ("", {})
         self._last: Running | None = None
         self._is_away = False
+        self._is_off = False
 
     def current(self, case_id: str) -> Running | None:
-        """Return the release for this case, or the last good one; None when there never was one."""
+        """Return the release for this case, or the last good one when nobody can be asked.
+
+        None: there never was one, or the workflow is switched off. Who was told so stays silent
+        through an outage too, until the server says that something serves again.
+        """
         found = self._client.get_object_details(
             self._workflow, {}, EvaluationContext(targeting_key=case_id)
         )
         value = found.value if isinstance(found.value, dict) else {}
+        if found.error_code is None and value.get("stage") == SWITCHED_OFF:
+            return self._switched_off()
         if found.error_code is not None or not value.get("release"):
             return self._from_memory(f"Nobody says what is live: {found.error_message}")
         if self._last is None or self._last.release != value["release"]:
@@ -84,7 +92,9 @@ class ReleaseSource:
             except (requests.RequestException, ReleaseError, KeyError, ValueError) as error:
                 return self._from_memory(f"{value['release']} cannot be used: {error}")
             log.info("Now running %s", self._last.release)
-        self._is_away = False
+        if self._is_off:
+            log.info("Switched on again: %s answers.", self._last.release)
+        self._is_away = self._is_off = False
         self._tamper()
         return replace(
             self._last,
@@ -94,8 +104,16 @@ class ReleaseSource:
             reason=str(found.reason),
         )
 
+    def _switched_off(self) -> None:
+        """Answer nothing, and say so once: an order to stop is no outage."""
+        if not self._is_off:
+            log.warning("%s is switched off: nothing is answered until it is on.", self._workflow)
+        self._is_off, self._is_away = True, False
+
     def _from_memory(self, why: str) -> Running | None:
         """Return the last good release, and say once why it is not a fresh one."""
+        if self._is_off:
+            return None
         if not self._is_away:
             log.warning("%s Going on with the last good release, if there is one.", why)
         self._is_away = True
