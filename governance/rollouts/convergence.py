@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models import Q
 
 from governance.common.time import now
 from governance.people.models import ApiToken
@@ -97,11 +98,15 @@ def proof(rollback: Rollback) -> Proof:
     kept = Convergence.objects.filter(rollback=rollback).first()
     served_at = kept.served_at if kept is not None else rollback.done_at
     moved_on = (
-        LiveChange.objects.filter(workflow=rollback.workflow_id, seq__gt=rollback.change.seq)
-        .exclude(to_release=rollback.to_release_id, switched_off=False)
+        LiveChange.objects.filter(
+            # Also a pilot of the bad release: its runs are allowed again from then on.
+            ~Q(to_release=rollback.to_release_id, switched_off=False)
+            | Q(pilot_release=rollback.from_release_id),
+            workflow=rollback.workflow_id, seq__gt=rollback.change.seq,
+        )
         .order_by("seq")
         .first()
-    )
+    )  # fmt: skip
     watched_until = served_at + WATCHED_FOR
     if moved_on is not None and moved_on.changed_at < watched_until:
         # After that, nobody should be on the target any more.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
-from django.db.models import Max, Min, Sum
+from django.db.models import Max, Min, Q, Sum
 
 from governance.kpis.models import Kpi
 from governance.kpis.readings import NOTHING, Total
 from governance.receipts.models import Receipt, RollUp
 from governance.rollouts.convergence import WATCHED_FOR
 from governance.rollouts.models import PostMortem, Rollback
-from governance.rollouts.recall import served_since
+from governance.rollouts.recall import served_between
 
 COMPARED_WITH = timedelta(days=28)  # of the release it went back to, before the bad one came
 
@@ -43,19 +43,18 @@ def kpi_effects(rollback: Rollback) -> list[KpiEffect]:
     kpis = list(Kpi.objects.filter(workflow=rollback.workflow_id).select_related("owner"))
     if not kpis:
         return []
-    since = served_since(rollback.workflow_id, rollback.from_release_id, rollback.done_at)
+    since, until = served_between(rollback)
     rows = RollUp.objects.filter(
         workflow=rollback.workflow_id, measure__in={kpi.measure for kpi in kpis}
     )
-    bad = _sums(
-        rows.filter(
-            grain=RollUp.Grain.DAY, release_digest=rollback.from_release_id,
-            starts_at__gte=datetime.combine(since.date(), time(), UTC),
-            starts_at__lte=rollback.done_at,
-        )
-    )  # fmt: skip
-    # By the hour: what ran after the rollback, on the same day, was not before it.
+    # By the hour: what ran on the same day, before or after, belongs to another time it served.
     hour = since.replace(minute=0, second=0, microsecond=0)
+    served = Q(starts_at__gte=hour)
+    if until is not None:
+        served &= Q(starts_at__lt=until)
+    bad = _sums(
+        rows.filter(served, grain=RollUp.Grain.HOUR, release_digest=rollback.from_release_id)
+    )
     before = _sums(
         rows.filter(
             grain=RollUp.Grain.HOUR, release_digest=rollback.to_release_id,

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from governance import audit
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.people.models import User
 from governance.people.permissions import require
-from governance.rollouts.models import LiveChange, PostMortem
+from governance.rollouts.models import LiveChange, PostMortem, Rollback
 from governance.rollouts.recovery_models import RecallRow
 
 State = RecallRow.State
@@ -21,7 +21,7 @@ LONGEST_LISTED = 100  # cases named in one audit event
 
 
 def fill(post_mortem: PostMortem) -> int:
-    """List every case of the bad release since it began to serve. Decisions are kept.
+    """List every case of the bad release of the time this rollback ended. Decisions are kept.
 
     One statement, whatever the size. Runs without a case are listed by their run.
 
@@ -29,7 +29,7 @@ def fill(post_mortem: PostMortem) -> int:
         How many cases the list holds now.
     """
     rollback = post_mortem.rollback
-    since = served_since(rollback.workflow_id, rollback.from_release_id, rollback.done_at)
+    since, until = served_between(rollback)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO governance_recallrow AS kept (post_mortem_id, case_id, runs, first_at,"
@@ -40,6 +40,7 @@ def fill(post_mortem: PostMortem) -> int:
             " FROM (SELECT CASE WHEN case_id = '' THEN left('run ' || run_id, 200) ELSE case_id END"
             " AS key, * FROM governance_receipt WHERE workflow_id = %(workflow)s"
             " AND day >= %(day)s AND started_at >= %(since)s"
+            " AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)"
             " AND release_digest = %(bad)s) AS touched"
             " GROUP BY touched.key"
             " ON CONFLICT (post_mortem_id, case_id) DO UPDATE SET runs = excluded.runs,"
@@ -47,22 +48,34 @@ def fill(post_mortem: PostMortem) -> int:
             " outcome = excluded.outcome, escalated = excluded.escalated",
             {
                 "post_mortem": post_mortem.pk, "workflow": rollback.workflow_id,
-                "day": since.date(), "since": since, "bad": rollback.from_release_id,
+                "day": since.date(), "since": since, "until": until,
+                "bad": rollback.from_release_id,
             },
         )  # fmt: skip
     return RecallRow.objects.filter(post_mortem=post_mortem).count()
 
 
-def served_since(workflow_id: int, release: str, until: datetime) -> datetime:
-    """When the release began to serve, as pilot or for every case, before it was rolled back."""
-    changes = LiveChange.objects.filter(workflow_id=workflow_id, changed_at__lte=until)
-    first = (
-        changes.filter(Q(to_release=release) | Q(pilot_release=release))
-        .order_by("seq")
-        .values_list("changed_at", flat=True)
-        .first()
+def served_between(rollback: Rollback) -> tuple[datetime, datetime | None]:
+    """From when to when runs on the bad release belong to this rollback.
+
+    From the first time it served, as pilot or for every case, that no earlier rollback of it
+    covers; until it was let serve again after this one. None while it was not: runs that were
+    under way, or that went on against the decision, belong to it too.
+    """
+    bad = rollback.from_release_id
+    seq = rollback.change.seq
+    serves = LiveChange.objects.filter(
+        Q(to_release=bad) | Q(pilot_release=bad), workflow=rollback.workflow_id
+    ).order_by("seq")
+    earlier = (
+        Rollback.objects.filter(
+            workflow=rollback.workflow_id, from_release=bad, change__seq__lt=seq
+        ).aggregate(seq=Max("change__seq"))["seq"]
+        or 0
     )
-    return first if first is not None else until
+    times = serves.values_list("changed_at", flat=True)
+    since = times.filter(seq__gt=earlier, seq__lt=seq).first()
+    return since if since is not None else rollback.done_at, times.filter(seq__gt=seq).first()
 
 
 @audit.atomic()

@@ -277,6 +277,51 @@ def test_a_recall_list_of_many_cases_is_one_statement(
         assert post_mortems.refresh(PostMortem.objects.get().pk) == 5000
 
 
+def test_what_the_bad_release_did_when_it_served_again_belongs_to_the_next_rollback(
+    better: Promotion, workflow: Workflow, builder: User, owner: User, cfo: User,
+    approve: Callable[..., Promotion],
+) -> None:  # fmt: skip
+    token = create_token("router", scopes=["receipts:write"], actor=TESTER)[0]
+    bad = better.release
+    report(bad.pk, workflow, ["a", "b"], "first", token)
+    first = services.roll_back(workflow, actor=builder, reason="Bad.")
+    report(bad.pk, workflow, ["c"], "late", token)  # against the decision
+
+    def again(**more: Any) -> Promotion:
+        asked = services.propose_promotion(
+            bad, actor=builder, rationale="Mended around it.", **more,
+            fixes=PostMortem.objects.get(rollback=first),
+        )  # fmt: skip
+        work()
+        asked.refresh_from_db()
+        approve(asked, owner)
+        return approve(asked, cfo)
+
+    pilot = again(pilot_steps=[{"share": 500, "minutes": 30, "runs": 200}])
+    report(bad.pk, workflow, ["d"], "pilot", token)
+    proof = convergence.proof(first)
+    assert proof.moved_on is not None
+    assert proof.moved_on.cause == "pilot_opened"
+    assert proof.bad_since == 1
+
+    services.stop_pilot(pilot.pk, actor=builder, reason="Enough seen.")
+    again()
+    report(bad.pk, workflow, ["a"], "second", token)
+    second = services.roll_back(workflow, actor=builder, reason="Bad again.")
+    of = {}
+    for rollback in (first, second):
+        post_mortem = PostMortem.objects.get(rollback=rollback)
+        post_mortems.refresh(post_mortem.pk)
+        post_mortem.refresh_from_db()
+        of[rollback] = (
+            set(post_mortem.recall.values_list("case_id", "runs")), post_mortem.impact_runs,
+        )  # fmt: skip
+    assert of == {
+        first: ({("a", 1), ("b", 1), ("c", 1)}, 3),
+        second: ({("a", 1), ("d", 1)}, 2),
+    }
+
+
 @pytest.fixture
 def drill(better: Promotion, workflow: Workflow, owner: User, builder: User) -> Drill:
     planned = services.plan_drill(workflow, actor=builder, planned_for=now())
