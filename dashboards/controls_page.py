@@ -82,7 +82,8 @@ class Month:
     @property
     def sentence(self) -> str:
         frozen = sum(day.frozen for day in self.days)
-        return f"{self.first:%B %Y}: {frozen} of {len(self.days)} days are frozen."
+        verb = "is" if frozen == 1 else "are"
+        return f"{self.first:%B %Y}: {frozen} of {len(self.days)} days {verb} frozen."
 
 
 @dataclass(frozen=True, slots=True)

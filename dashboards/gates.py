@@ -100,13 +100,21 @@ def _gate_row(row: Mapping[str, Any], reach: float) -> GateRow:
     return GateRow(
         name=str(row.get("suite_label", "")),
         metric=str(row.get("metric_label", "")),
-        result=_result(row, "passed", "value") or str(row.get("result") or NOT_MEASURED),
+        result=_result(row, "passed", "value") or _count(row),
         change=_change(row, change) if change is not None else _instead(row),
         interval=f"{_change(row, low)} to {_change(row, high)}" if bar is not None else "",
         bar=bar,
         verdict=verdict_chip(row),
         allowed=_allowed(row),
     )
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    """A hard rule counts what broke it: "0 failed" reads better than "none" passed."""
+    result = str(row.get("result") or NOT_MEASURED)
+    if row.get("role") == "hard_rule" and result == "none":
+        return "0 failed" if row.get("metric") == "must_pass" else "0"
+    return result
 
 
 def _allowed(row: Mapping[str, Any]) -> str:

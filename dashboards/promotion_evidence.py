@@ -15,7 +15,7 @@ GROUP_OF = {
     "met": "same",
     "worse": "worse",
     "broken": "worse",
-    "not_enough_evidence": "unknown",
+    "not_enough_evidence": "unclear",
     "no_baseline": "unknown",
 }
 COSTS_READ_FROM = ("recent", "golden", "adversarial")  # recent cases are most like those to come
@@ -37,6 +37,7 @@ class Findings:
     better: tuple[Finding, ...] = ()
     worse: tuple[Finding, ...] = ()
     same: tuple[Finding, ...] = ()
+    unclear: tuple[Finding, ...] = ()
     unknown: tuple[Finding, ...] = ()
     unjudged: tuple[Finding, ...] = ()
 
@@ -70,7 +71,7 @@ def findings(content: Mapping[str, Any], kpis: Sequence[tuple[str, str]]) -> Fin
         kpis: (name, measure) of the workflow's KPIs: what no eval measures is not known.
     """
     grouped: dict[str, dict[str, list[str]]] = {
-        name: {} for name in ("better", "worse", "same", "unknown", "unjudged")
+        name: {} for name in ("better", "worse", "same", "unclear", "unknown", "unjudged")
     }
     notes: dict[tuple[str, str], str] = {}
     rows: Sequence[Mapping[str, Any]] = content.get("rows", ())
@@ -108,7 +109,9 @@ def _group(row: Mapping[str, Any]) -> tuple[str, str]:
         # Inside the margin and worse all the same: nobody may find that out afterwards.
         return "worse", "within what the policy allows"
     if verdict != "reported":
-        return GROUP_OF.get(verdict, "unknown"), ""
+        group = GROUP_OF.get(verdict, "unknown")
+        # Measured and not shown either way is another thing than not measured.
+        return ("unknown" if group == "unclear" and row.get("change") is None else group), ""
     if low is None or high is None:
         return "unjudged", ""
     if low <= 0 <= high:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
-from django.db.models import Count, Window
+from django.db.models import Count, Q, Window
 from django.urls import reverse
 
 from dashboards.forms import ROLLBACK_REASONS
@@ -86,7 +86,7 @@ def rows_then(
     """Return what ran in each workflow at the end of a period that is over."""
     before = [change for change in changes if change.changed_at.date() <= period.ends_on]
     last = {change.workflow_id: change for change in before}  # oldest first: the last one stays
-    said = _approvals(change.to_release_id for change in last.values())
+    said = _approvals((change.to_release_id for change in last.values()), until=period.ends_on)
     return tuple(
         LiveRow(
             workflow=workflow.name,
@@ -128,17 +128,25 @@ def happened(
     return tuple(reversed(rows))
 
 
-def _approvals(digests: Iterable[str]) -> dict[str, list[Approval]]:
-    """Return the approvals that made these releases live, by release."""
+def _approvals(digests: Iterable[str], *, until: date | None = None) -> dict[str, list[Approval]]:
+    """Return the approvals of the promotion that made each release live last, by release."""
     found: dict[str, list[Approval]] = {}
-    rows = Approval.objects.filter(
-        candidate_digest__in=list(digests),
-        decision=Approval.Decision.APPROVED,
-        promotion__changes__isnull=False,
+    went_live = Q(
+        promotion__changes__cause__in=(LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION)
     )
-    for approval in rows.select_related("approver", "promotion").order_by("decided_at"):
+    if until is not None:  # in the same filter: one join, so one row for each approval
+        went_live &= Q(promotion__changes__changed_at__date__lte=until)
+    rows = Approval.objects.filter(
+        went_live, candidate_digest__in=list(digests), decision=Approval.Decision.APPROVED
+    )
+    for approval in rows.select_related("approver", "promotion").order_by(
+        "-promotion__changes__seq", "decided_at"
+    ):
         if approval.review_round == approval.promotion.review_round:
-            found.setdefault(approval.candidate_digest, []).append(approval)
+            said = found.setdefault(approval.candidate_digest, [])
+            # Newest promotion first: what an older one said did not make it live this time.
+            if not said or said[0].promotion_id == approval.promotion_id:
+                said.append(approval)
     return found
 
 

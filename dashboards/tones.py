@@ -58,6 +58,7 @@ RISK: dict[str, Chip] = {
 STATE: dict[str, Chip] = {
     "live": Chip("Live", "good", "circle-check"),
     "approved": Chip("Approved", "good", "circle-check"),
+    "made": Chip("Made", "watch", "siren"),
     "passed": Chip("Passed", "good", "circle-check"),
     "done": Chip("Done", "good", "circle-check"),
     "finished": Chip("Finished", "good", "circle-check"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from governance.kpis.readings import Total, weekly
 from governance.kpis.status import kpi_status
 from governance.releases.models import LiveRelease, Release
 from governance.reviews.cadence import weeks_until
-from governance.rollouts.models import Approval, LiveChange
+from governance.rollouts.models import Approval, LiveChange, Promotion
 from governance.workflows.models import Workflow
 
 WEEKS = 13
@@ -97,8 +98,21 @@ GOT_IN = (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION)
 PILOTS = (LiveChange.Cause.PILOT_OPENED, LiveChange.Cause.PILOT_WIDENED)
 
 
+def is_emergency(promotion: Promotion | None) -> bool:
+    return promotion is not None and promotion.road == Promotion.Road.EMERGENCY
+
+
+def emergency_by(people: Sequence[str]) -> str:
+    """Who made an emergency change, and who ratified it: nobody approved it before it served."""
+    maker, *others = people
+    return (
+        f"{maker}, ratified by {' and '.join(others)}" if others else f"{maker}, not ratified yet"
+    )
+
+
 def move_of(change: LiveChange) -> Move:
     who, why, post_mortem_id = change.actor_label, change.reason, None
+    said: list[Approval] = []
     if change.cause == LiveChange.Cause.ROLLBACK:
         why = change.rollback.reason
         post_mortem = getattr(change.rollback, "post_mortem", None)
@@ -113,6 +127,9 @@ def move_of(change: LiveChange) -> Move:
         who = " and ".join(approval.approver_label for approval in said) or who
         why = "” and “".join(approval.reason for approval in said)
     word, deed, tone = CAUSES[change.cause]
+    if said and is_emergency(change.promotion):
+        word, deed, tone = "Emergency change:", "Emergency change", "watch"
+        who = emergency_by([approval.approver_label for approval in said])
     is_pilot = change.cause in PILOTS and change.pilot_release is not None
     return Move(
         seq=change.seq,

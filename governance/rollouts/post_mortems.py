@@ -134,6 +134,8 @@ def add_action(
     post_mortem = _lock(post_mortem_id, actor)
     if not text.strip():
         raise InvalidInputError("Say what will be done.")
+    if due_on is not None and due_on < now().date():
+        raise InvalidInputError("It is due today or on a day to come.")
     action = PostMortemAction.objects.create(
         post_mortem=post_mortem, text=text.strip()[:300], owner=owner, due_on=due_on
     )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
@@ -44,6 +45,11 @@ def text(client: Client, url: str, status: int = 200) -> str:
     answer = client.get(url)
     assert answer.status_code == status
     return unescape(answer.content.decode())
+
+
+def words(client: Client, url: str) -> str:
+    """The page without its tags."""
+    return " ".join(re.sub(r"<[^>]*>", " ", text(client, url)).split())
 
 
 @pytest.fixture
@@ -117,6 +123,10 @@ def test_a_second_person_ratifies_on_its_own_page_and_who_made_it_does_not(
         assert "Ratify it" not in text(client, url)
         assert client.post(url, {"reason": "Mine."}).status_code == 403
     client = confirmed(cfo)
+    assert "Emergency change by Analyst, not ratified yet" in words(client, "/")
+    assert "An emergency change serves without a gate." in text(
+        client, f"/promotions/{emergency.pk}/"
+    )
     page = text(client, url)
     assert "Ratify it" in page
     assert "3 h 59 min left" in page
@@ -127,6 +137,15 @@ def test_a_second_person_ratifies_on_its_own_page_and_who_made_it_does_not(
     emergency.refresh_from_db()
     assert emergency.ratified_at is not None
     assert "Ratified by CFO" in text(client, url)
+    assert "Emergency change by Analyst, ratified by CFO" in words(client, "/")
+    history = words(client, f"/workflows/{emergency.workflow.slug}/")
+    assert f"Emergency change: {emergency.release.name}" in history
+    assert "ratified by CFO" in history
+    assert f"Promoted {emergency.release.name}" not in history
+    decided = words(client, f"/promotions/{emergency.pk}/")
+    assert (
+        decided.index("Decisions") < decided.index("Made") < decided.index("I make this emergency")
+    )
     assert client.post(url, {"reason": "Again."}).status_code == 409
 
 

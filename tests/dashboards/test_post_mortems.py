@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from governance.common.time import now
+from governance.common.time import now, today
 from governance.people.models import User
 from governance.rollouts.models import PostMortem, PostMortemAction, Promotion
 from governance.rollouts.services import roll_back
@@ -56,7 +56,17 @@ def test_one_person_writes_it_and_another_finishes_it_without_a_script(
 
     typed = {"cause": "A threshold of the old model.", "impact": "212 cases."}
     assert client.post(reverse("post-mortem-write", args=key), typed).status_code == 302
-    action = {"text": "Tune it", "owner": owner.pk, "due_on": "2026-12-01"}
+    action = {
+        "text": "Tune it",
+        "owner": owner.pk,
+        "due_on": (today() + timedelta(days=5)).isoformat(),
+    }
+    late = client.post(
+        reverse("post-mortem-add-action", args=key),
+        {**action, "due_on": (today() - timedelta(days=1)).isoformat()},
+    )
+    assert late.status_code == 422
+    assert "It is due today or on a day to come." in late.content.decode()
     assert client.post(reverse("post-mortem-add-action", args=key), action).status_code == 302
     assert client.post(finish).status_code == 409  # nobody has handed it in
     assert client.post(submit).status_code == 302
