@@ -19,7 +19,7 @@ from governance.receipts.models import RollUp
 from governance.releases.models import KnownGood, LiveRelease, Release, ReleaseApproval
 from governance.rollouts import rules
 from governance.rollouts.live import bad_releases, live_release, lock_workflow, passed_a_gate
-from governance.rollouts.models import LiveChange
+from governance.rollouts.models import LiveChange, Rollback
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
 
@@ -68,13 +68,7 @@ class Standing:
 
 def standing(workflow: Workflow, release: Release) -> Standing:
     """Measure the live release against the rule."""
-    served = list(
-        ReleaseApproval.objects.filter(workflow=workflow, release=release).order_by("-valid_from")[
-            :1
-        ]
-    )
     moment = now()
-    since = served[0].valid_from if served else moment
     runs = (
         RollUp.objects.filter(
             workflow=workflow, grain=RollUp.Grain.DAY, measure="runs", release_digest=release.pk
@@ -84,12 +78,32 @@ def standing(workflow: Workflow, release: Release) -> Standing:
     return Standing(
         receipts=int(runs),
         receipts_needed=settings.LKG_RECEIPTS,
-        days=max((moment - since).total_seconds(), 0.0) / 86_400,
+        days=_served_for(workflow, release, moment) / timedelta(days=1),
         days_needed=settings.LKG_DAYS,
         severe_exceptions=ExceptionCase.objects.open()
         .filter(workflow=workflow, severity=ExceptionCase.Severity.HIGH, release_digest=release.pk)
         .count(),
         passed_a_gate=passed_a_gate(workflow, release),
+    )
+
+
+def _served_for(workflow: Workflow, release: Release, moment: datetime) -> timedelta:
+    """How long it was allowed to serve, breaks left out, since it was last rolled back itself."""
+    periods = ReleaseApproval.objects.filter(workflow=workflow, release=release)
+    bad = (
+        Rollback.objects.filter(workflow=workflow, from_release=release)
+        .order_by("-change__seq")
+        .values_list("change__changed_at", flat=True)
+        .first()
+    )
+    if bad is not None:
+        periods = periods.filter(valid_from__gte=bad)
+    return sum(
+        (
+            max((until or moment) - since, timedelta())
+            for since, until in periods.values_list("valid_from", "valid_to")
+        ),
+        timedelta(),
     )
 
 

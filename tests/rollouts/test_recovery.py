@@ -84,6 +84,23 @@ def test_a_release_becomes_known_good_by_its_rule_and_only_once(
     assert LiveRelease.objects.get().last_known_good == live  # it is what serves now
 
 
+def test_the_days_before_something_else_served_still_count_after_a_rollback_to_it(
+    better: Promotion, workflow: Workflow, settings: Any, owner: User, builder: User,
+    approve: Callable[..., Promotion], propose: Callable[..., Promotion],
+) -> None:  # fmt: skip
+    settings.LKG_RECEIPTS, settings.LKG_DAYS = 1, 2
+    report(better.release_id, workflow, ["a"], "x")
+    with story_time(now() + timedelta(days=3)):
+        worse = approve(propose(80), owner)
+        rollback = services.roll_back(workflow, actor=builder, reason="Worse.")
+        assert rollback.to_release == better.release
+        assert known_good.standing(workflow, better.release).days >= 3
+        assert known_good.standing(workflow, worse.release).days == 0
+        marked = known_good.mark_by_rule(workflow.pk)
+        assert marked is not None
+        assert marked.release == better.release
+
+
 def test_a_rollback_returns_to_what_is_known_good_and_not_to_what_served_in_between(
     better: Promotion, live: Release, workflow: Workflow, settings: Any, owner: User,
     approve: Callable[..., Promotion], propose: Callable[..., Promotion], builder: User,
