@@ -43,6 +43,7 @@ def live_rows(
     """Return what runs in each workflow, who said yes to it, and the way back."""
     lives = [workflow.live for workflow in workflows if hasattr(workflow, "live")]
     said = _approvals(live.release_id for live in lives)
+    off = off_since(live.workflow_id for live in lives if live.switched_off)
     rows = []
     for live in lives:
         workflow, release = live.workflow, live.release
@@ -72,12 +73,24 @@ def live_rows(
                 reasons=ROLLBACK_REASONS,
                 pilot=(
                     f"{live.pilot_release.name} serves {live.pilot_share / 100:g} % as a pilot"
-                    if live.pilot_release is not None
+                    if live.pilot_release is not None and not live.switched_off
                     else ""
+                ),
+                off_since=(
+                    moment(off.get(workflow.pk, live.decided_at)) if live.switched_off else ""
                 ),
             )
         )
     return tuple(rows)
+
+
+def off_since(workflows: Iterable[int]) -> dict[int, datetime]:
+    """Return when each of these workflows was last switched off; none asked, nothing read."""
+    return dict(
+        LiveChange.objects.filter(workflow__in=list(workflows), cause=LiveChange.Cause.SWITCHED_OFF)
+        .order_by("workflow_id", "changed_at")
+        .values_list("workflow_id", "changed_at")
+    )
 
 
 def rows_then(

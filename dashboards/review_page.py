@@ -58,6 +58,7 @@ class LiveRow:
     seq: int = 0
     reasons: tuple[str, ...] = ()
     pilot: str = ""
+    off_since: str = ""  # while the kill switch is on
 
 
 @dataclass(frozen=True, slots=True)

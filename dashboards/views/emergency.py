@@ -17,13 +17,14 @@ from dashboards.controls_page import emergency_of
 from dashboards.forms import ReasonForm, first_error
 from dashboards.http import UserRequest
 from dashboards.reauthentication import how, kept_fields, reauthenticated
+from dashboards.review_decisions import off_since
 from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.kpis.models import Kpi
 from governance.people.models import User
 from governance.people.permissions import can, require
 from governance.releases.diff import compare
-from governance.releases.models import Release
+from governance.releases.models import LiveRelease, Release
 from governance.rollouts import rules, services
 from governance.rollouts.emergency import RATIFIED_WITHIN
 from governance.rollouts.models import Promotion, PromotionQuerySet
@@ -66,6 +67,9 @@ def _page(
     context = {
         "workflow": found,
         "live": live,
+        "off_since": (
+            off_since([found.pk]).get(found.pk) if live is not None and live.switched_off else None
+        ),
         "chosen": chosen,
         "difference": difference,
         "releases": others[:RELEASES_SHOWN],
@@ -120,10 +124,12 @@ def make_live(request: UserRequest, slug: str) -> HttpResponse:
     except GovernanceError as refusal:
         return _page(request, slug, error=str(refusal), typed=request.POST, status=refusal.status)
     hours = RATIFIED_WITHIN // timedelta(hours=1)
+    off = LiveRelease.objects.filter(workflow=found, switched_off=True).exists()
+    when = "once its KPI owner switches it on" if off else "now"
     messages.success(
         request,
-        f"{release.name} serves {found.name} now. A second person ratifies it within {hours} hours,"
-        " or it is reverted by itself.",
+        f"{release.name} serves {found.name} {when}. A second person ratifies it within {hours}"
+        " hours, or it is reverted by itself.",
     )
     return redirect("promotion", pk=done.pk)
 

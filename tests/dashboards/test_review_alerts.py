@@ -156,6 +156,24 @@ def test_more_than_three_are_counted(
     assert "2 more unauthorised or undeclared changes" in shown(login(cfo))
 
 
+def test_what_is_switched_off_is_not_said_to_serve(
+    live: Release, make_release: Callable[..., Release], workflow: Workflow, owner: User,
+    builder: User, measured: None, login: Login,
+) -> None:  # fmt: skip
+    other = make_release(0.6)
+    User.objects.filter(pk=owner.pk).update(emergency_changes=True)
+    client = login(owner)
+    preview = f"/workflows/{workflow.slug}/emergency/?release={other.pk}"
+    assert "no release serves" not in client.get("/").content.decode()
+    assert "Serves now" in client.get(preview).content.decode()
+    services.switch_off(workflow, actor=builder, reason="It shouts at people.")
+    for url in ("/", preview):
+        page = client.get(url).content.decode()
+        assert "Switched off since" in page, url
+        assert ": no release serves." in page, url
+    assert "Serves now" not in client.get(preview).content.decode()
+
+
 def test_a_switch_that_is_off_a_freeze_and_a_gap_are_said(
     live: Release, workflow: Workflow, owner: User, cfo: User, builder: User, controller: User,
     measured: None, login: Login,
