@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from governance.rollouts.guard_statistics import SMALLEST_SAMPLE
+
 DAY = timedelta(days=1)
 MIDNIGHT = time()
 CLOSE_BEFORE = 2  # days before the last day of a month: a close takes them
@@ -66,9 +68,8 @@ def steps_in_words(steps: Sequence[Mapping[str, Any]]) -> str:
         least = []
         if step["minutes"]:
             least.append(duration(timedelta(minutes=step["minutes"])))
-        if step["runs"]:
-            least.append(f"{step['runs']:,} runs")
-        wait = f" for at least {' and '.join(least)}" if least else ""
+        least.append(f"{max(step['runs'], SMALLEST_SAMPLE):,} runs")
+        wait = f" for at least {' and '.join(least)}"
         said.append(f"{step['share'] / 100:g} % of cases{wait}")
     return ", then ".join([*said, "every case"])
 

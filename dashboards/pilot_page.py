@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,21 +18,18 @@ from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.models import LiveRelease
 from governance.rollouts import guard, rules
-from governance.rollouts.guard_statistics import SMALLEST_SAMPLE
+from governance.rollouts.guard_statistics import SMALLEST_SAMPLE, Compared, Verdict
 from governance.rollouts.models import LiveChange, Promotion
 from governance.rollouts.pilot_models import GuardDecision, Pilot
-from governance.rollouts.pilots import DIRECTIONS, LARGEST_EVIDENCE_SHARE, LONGEST_DAYS, percent
+from governance.rollouts.pilots import (
+    DIRECTIONS,
+    LARGEST_EVIDENCE_SHARE,
+    LONGEST_DAYS,
+    MEASURE_NAMES,
+    percent,
+)
 
 DECISIONS_SHOWN = 12
-MEASURES = {
-    "error": "Failed runs",
-    "escalated": "Escalated to a person",
-    "quality": "Quality that people report",
-    "policy_ok": "Within policy",
-    "silent_error": "Answered wrong without a person",
-    "cost": "Cost per run",
-    "latency_ms": "Latency",
-}
 VERDICTS = {
     "pass": Chip("No worse", "good", "circle-check"),
     "fail": Chip("Worse", "bad", "triangle-alert"),
@@ -91,6 +89,7 @@ class PilotPage:
     sentence: str = ""
     steps: list[Step] = field(default_factory=list)
     rows: tuple[GateRow, ...] = ()
+    unreported: str = ""  # guardrails that nobody reports
     runs: tuple[int, int] = (0, 0)  # since the step began: pilot, stable
     decisions: list[Decided] = field(default_factory=list)
     ends_at: datetime | None = None
@@ -138,6 +137,7 @@ def pilot_page(promotion: Promotion, user: User, live: LiveRelease | None) -> Pi
         runs = judged[0][1]
         page.runs = (runs.pilot.n, runs.stable.n)
         page.rows = evidence_rows([guard.evidence(rule, found) for rule, found in judged[1:]])
+        page.unreported = _unreported(judged[1:]) if all(page.runs) else ""
         page.may_resume = decides and pilot.state == Pilot.State.PAUSED
         page.may_stop = stops
         page.may_ask_gate = promotion.road == Promotion.Road.PILOT and (
@@ -151,6 +151,16 @@ def pilot_page(promotion: Promotion, user: User, live: LiveRelease | None) -> Pi
     if pilot.state == Pilot.State.STOPPED:
         _offer(page, promotion, user, live)
     return page
+
+
+def _unreported(judged: Sequence[tuple[dict[str, Any], Compared]]) -> str:
+    """The guardrails that one side or both report nothing of."""
+    names = [
+        f"“{MEASURE_NAMES.get(rule['measure'], str(rule['measure']).replace('_', ' '))}”"
+        for rule, found in judged
+        if rule["level"] == "guardrail" and found.verdict == Verdict.NO_DATA
+    ]
+    return " and ".join(dict.fromkeys(names))
 
 
 def _offer(page: PilotPage, promotion: Promotion, user: User, live: LiveRelease | None) -> None:
@@ -268,7 +278,7 @@ def rule_in_words(rule: Mapping[str, Any]) -> str:
     measure = str(rule.get("measure", ""))
     if measure == "runs":
         return "Rule: runs of the pilot have to arrive; none raises an alarm."
-    name = MEASURES.get(measure, measure.replace("_", " "))
+    name = MEASURE_NAMES.get(measure, measure.replace("_", " "))
     origin = f" ({rule['from']})" if rule.get("from") else ""
     if rule.get("limit") is not None:
         return f"Rule: {name} stays inside its limit{origin}."
@@ -284,15 +294,20 @@ def evidence_rows(lines: Sequence[Mapping[str, Any]]) -> tuple[GateRow, ...]:
     """
     own = [(line, _sign(str(line.get("measure")))) for line in lines]
     reach = max(
-        (
-            abs(value)
-            for line, _ in own
-            for value in (line.get("low"), line.get("high"), (line.get("margin_points") or 0) / 100)
-            if value is not None
-        ),
+        (abs(value) for line, _ in own for value in _drawn(line)),
         default=1.0,
     )
     return tuple(_evidence_row(line, sign, reach) for line, sign in own)
+
+
+def _drawn(line: Mapping[str, Any]) -> list[float]:
+    """The values that a row's bar reaches to."""
+    found = [(line.get("margin_points") or 0.0) / 100]
+    if min(line.get("pilot_runs") or 0, line.get("stable_runs") or 0) >= SMALLEST_SAMPLE:
+        most = 1.0 if _unit(str(line.get("measure", ""))) == Unit.SHARE else math.inf
+        ends = (line.get("low"), line.get("high"))
+        found += [min(max(end, -most), most) for end in ends if end is not None]
+    return found
 
 
 def _sign(measure: str) -> float:
@@ -305,15 +320,20 @@ def _evidence_row(line: Mapping[str, Any], sign: float, reach: float) -> GateRow
     low, high, change = line.get("low"), line.get("high"), line.get("difference")
     margin = (line.get("margin_points") or 0.0) / 100
     bar, interval = None, ""
-    if low is not None and high is not None and change is not None:
+    seen = min(line.get("pilot_runs") or 0, line.get("stable_runs") or 0)
+    if 0 < seen < SMALLEST_SAMPLE:
+        interval = "too few runs to compare yet"
+    elif low is not None and high is not None and change is not None:
         ends = sorted((sign * low, sign * high))
+        if unit == Unit.SHARE:  # no rate differs by more than everything
+            ends = [min(max(end, -1.0), 1.0) for end in ends]
         bar = draw_interval(
             ends[0], sign * change, ends[1], reach=reach or 1.0,
             margin=-sign * margin if margin else None,
         )  # fmt: skip
         interval = f"{format_change(ends[0], unit)} to {format_change(ends[1], unit)}"
     return GateRow(
-        name=MEASURES.get(measure, measure.replace("_", " ").capitalize()),
+        name=MEASURE_NAMES.get(measure, measure.replace("_", " ").capitalize()),
         metric="guardrail" if line.get("level") == "guardrail" else "signal",
         result=(
             f"{format_value(line.get('pilot'), unit)} of {line.get('pilot_runs') or 0:,}"

@@ -24,6 +24,7 @@ from governance.people.permissions import can
 from governance.releases.diff import ReleaseDiff, compare
 from governance.releases.models import LiveRelease, Release
 from governance.rollouts import freezes, rules
+from governance.rollouts.guard_statistics import SMALLEST_SAMPLE
 from governance.rollouts.live import live_release
 from governance.rollouts.models import PostMortem, Promotion
 from governance.rollouts.outcomes import due_at
@@ -188,9 +189,9 @@ def plan_in_words(steps: list[dict[str, int]]) -> str:
         waits = []
         if step["minutes"]:
             waits.append(f"at least {duration(step['minutes'])}")
-        if step["runs"]:
-            waits.append(f"at least {step['runs']:,} runs")
-        parts.append(percent(step["share"]) + (f" for {' and '.join(waits)}" if waits else ""))
+        # The guard says nothing on fewer runs, whatever the plan asks for.
+        waits.append(f"at least {max(step['runs'], SMALLEST_SAMPLE):,} runs")
+        parts.append(f"{percent(step['share'])} for {' and '.join(waits)}")
     return f"A pilot first: {', then '.join(parts)}, then every case. The guard widens it."
 
 

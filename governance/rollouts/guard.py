@@ -321,9 +321,10 @@ def evidence(rule: dict[str, Any], compared: Compared) -> dict[str, Any]:
 
 
 def _in_words(rule: dict[str, Any], compared: Compared) -> str:
-    name = str(rule["measure"]).replace("_", " ")
+    measure = str(rule["measure"])
+    name = f"“{pilots.MEASURE_NAMES.get(measure, measure.replace('_', ' '))}”"
     if compared.verdict == Verdict.NO_DATA:
-        return f"nobody reports “{name}” on both sides"
+        return f"{name} is not reported on both sides"
     if isnan(compared.difference):
         return f"{compared.pilot.n:,} runs of the pilot"
     return (

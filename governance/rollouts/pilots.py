@@ -170,6 +170,16 @@ MEASURES = {
     "escalated": "escalated",
     "silent_error": "silent_error",
 }
+# The words of pages and of the guard for what it compares.
+MEASURE_NAMES = {
+    "error": "Failed runs",
+    "escalated": "Escalated to a person",
+    "quality": "Quality that people report",
+    "policy_ok": "Within policy",
+    "silent_error": "Answered wrong without a person",
+    "cost": "Cost per run",
+    "latency_ms": "Latency",
+}
 DIRECTIONS = {
     "policy_ok": "higher",
     "escalated": "lower",

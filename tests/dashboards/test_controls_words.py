@@ -57,7 +57,8 @@ def test_an_envelope_says_each_of_its_limits() -> None:
     )
     assert "Changes Retrieval and nothing else, at most 50 documents" in said
     assert (
-        "5 % of cases for at least 1 h and 50 runs, then 25.5 % of cases, then every case" in said
+        "5 % of cases for at least 1 h and 50 runs, then 25.5 % of cases for at least 50 runs,"
+        " then every case" in said
     )
     assert "at most 7 times a week" in said
 

@@ -229,3 +229,15 @@ def test_a_rule_says_what_it_does() -> None:
     assert rule_in_words(rule) == (
         "Rule: Failed runs more than 5 points worse pauses and asks (always watched)."
     )
+
+
+def test_a_few_runs_are_not_compared_and_no_rate_changes_by_more_than_everything() -> None:
+    line = {
+        "measure": "error", "level": "signal", "margin_points": 5.0, "verdict": "inconclusive",
+        "pilot_runs": 49, "stable_runs": 900, "pilot": 0.5, "stable": 0.0,
+        "difference": -0.5, "low": -1.4, "high": 0.4,
+    }  # fmt: skip
+    few, enough = evidence_rows([line, {**line, "pilot_runs": 50}])
+    assert few.interval == "too few runs to compare yet"
+    assert few.bar is None
+    assert enough.interval.endswith("to +100.0\N{NO-BREAK SPACE}pt")

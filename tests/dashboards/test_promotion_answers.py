@@ -284,7 +284,7 @@ def test_how_it_goes_live_is_one_sentence() -> None:
     assert plan_in_words([]) == "It serves every case at once."
     steps = [{"share": 50, "minutes": 1500, "runs": 0}, {"share": 2500, "minutes": 0, "runs": 1200}]
     assert plan_in_words(steps).replace("\N{NO-BREAK SPACE}", " ") == (
-        "A pilot first: 0.5 % for at least 1 day 1 h, then 25 % for at least 1,200 runs, then"
-        " every case. The guard widens it."
+        "A pilot first: 0.5 % for at least 1 day 1 h and at least 50 runs, then 25 % for at"
+        " least 1,200 runs, then every case. The guard widens it."
     )
     assert duration(0) == "0\N{NO-BREAK SPACE}min"

@@ -80,7 +80,7 @@ def test_harm_beyond_a_guardrail_ends_the_pilot_at_the_second_look(
     assert (row.release, row.pilot_release) == (live, None)
     promotion = again(piloting)
     assert promotion.state == Promotion.State.STOPPED
-    assert "silent error is 30.0 % against 3.0 %" in promotion.closing_reason
+    assert "“Answered wrong without a person” is 30.0 % against 3.0 %" in promotion.closing_reason
     decision = GuardDecision.objects.first()
     assert decision is not None
     assert decision.action == GuardDecision.Action.ROLLED_BACK
@@ -126,7 +126,7 @@ def test_a_signal_pauses_the_pilot_and_the_owner_lets_it_go_on(
 
     pilot = Pilot.objects.get()
     assert pilot.state == Pilot.State.PAUSED
-    assert "escalated is 40.0 % against 5.0 %" in pilot.paused_reason
+    assert "“Escalated to a person” is 40.0 % against 5.0 %" in pilot.paused_reason
     assert LiveRelease.objects.get().pilot_share == 500
     services.resume_pilot(
         piloting.pk, actor=owner, reason="That is what we wanted.", authenticated_at=now()
