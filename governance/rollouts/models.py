@@ -168,7 +168,7 @@ class Promotion(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.release} into {self.workflow.name}"
+        return str(self.release)
 
     @property
     def is_open(self) -> bool:
@@ -334,7 +334,7 @@ class Rollback(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.from_release} back to {self.to_release.name}"
+        return f"{self.from_release} to {self.to_release.name}"
 
 
 class PostMortemQuerySet(models.QuerySet["PostMortem"]):
