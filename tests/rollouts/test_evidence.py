@@ -24,10 +24,11 @@ from governance.people.models import User
 from governance.releases.models import Release
 from governance.rollouts import services
 from governance.rollouts.evidence import pack_period, pack_promotion
-from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.models import PostMortem, Promotion, Rollback
 from governance.workflows.models import Workflow
 from tests.conftest import TESTER
 from tests.rollouts import packs
+from tests.rollouts.conftest import work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
@@ -84,6 +85,31 @@ def test_a_stranger_finds_the_pack_valid_unpacked_and_as_one_file(
     event = AuditEvent.objects.get(verb="evidence.packed")
     assert event.object_digest == "sha256:" + hashlib.sha256(packed.read_bytes()).hexdigest()
     assert event.object_digest in found.stdout  # so that a reader can compare the two
+
+
+def test_the_rollback_of_another_promotion_of_the_same_release_is_not_in_it(
+    promotion: Promotion, builder: User, owner: User, cfo: User, workflow: Workflow,
+    approve: Callable[..., Promotion],
+) -> None:  # fmt: skip
+    first = Rollback.objects.get()
+    again = services.propose_promotion(
+        promotion.release, actor=builder, rationale="Once more.", fixes=PostMortem.objects.get()
+    )
+    work()
+    again.refresh_from_db()
+    approve(again, owner)
+    approve(again, cfo)
+    second = services.roll_back(workflow, actor=owner, reason="Bad again.")
+    for asked, its_own in ((promotion, first), (again, second)):
+        out = io.BytesIO()
+        pack_promotion(asked, out, actor=TESTER)
+        with ZipFile(out) as pack:
+            held = {
+                name.split("rollbacks/")[1].split("/")[0]
+                for name in pack.namelist()
+                if "rollbacks/" in name
+            }
+        assert held == {str(its_own.pk)}
 
 
 def test_it_holds_everything_that_was_decided_on_and_by_whom(

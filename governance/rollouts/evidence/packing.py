@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import TruncDate
 
 from governance import audit
@@ -72,7 +72,7 @@ class _Scope:
 def pack_promotion(promotion: Promotion, out: IO[bytes], *, actor: Actor | HasActor) -> Packed:
     """Write everything behind one promotion to `out`, and its SHA-256 into the audit chain."""
     workflow = promotion.workflow
-    rollbacks = Rollback.objects.filter(workflow=workflow, from_release=promotion.release_id)
+    rollbacks = _rollbacks_of(promotion)
     mine = _about([promotion.pk], list(rollbacks.values_list("pk", flat=True)), [])
     _cover(mine.exclude(verb="evidence.packed"))
     with _snapshot():
@@ -200,6 +200,25 @@ def _recorded(
             events=packed.events, checkpoint=packed.checkpoint, subject=scope.subject,
         )  # fmt: skip
     return packed
+
+
+def _rollbacks_of(promotion: Promotion) -> QuerySet[Rollback]:
+    """What ended its time; not the rollbacks of another promotion of the same release."""
+    rollbacks = Rollback.objects.filter(
+        workflow=promotion.workflow_id, from_release=promotion.release_id
+    )
+    came = LiveChange.objects.filter(
+        workflow=promotion.workflow_id, to_release=promotion.release_id,
+        cause__in=(LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION),
+    ).order_by("seq")  # fmt: skip
+    own = came.filter(promotion=promotion).first()
+    if own is None:
+        return rollbacks.none()
+    following = came.filter(seq__gt=own.seq).first()
+    rollbacks = rollbacks.filter(change__seq__gt=own.seq)
+    if following is not None:
+        rollbacks = rollbacks.filter(change__seq__lt=following.seq)
+    return rollbacks
 
 
 def _changes_of(promotion: Promotion, rollbacks: list[int]) -> Population:
