@@ -62,6 +62,7 @@ def _list(
         "running": [freeze for freeze in found if freeze.running],
         "past": [freeze for freeze in found if not freeze.to_come][::-1],
         "executive": executive,
+        "seen": Workflow.objects.visible_to(request.user),  # read only where nothing is listed
         "workflows": Workflow.objects.all() if executive else owned(request.user),
         "preset": MONTH_END,
         "preset_days": span(starts, ends),

@@ -391,3 +391,18 @@ def test_an_emergency_that_nobody_ratified_says_that_it_was_reverted(
     with story_time(now() + timedelta(hours=4, seconds=1)):
         assert services.revert_unratified(emergency.pk)
     assert "It was reverted" in text(login(cfo), f"/promotions/{emergency.pk}/ratify/")
+
+
+def test_who_sees_no_workflow_is_not_told_that_there_is_nothing(
+    live: Release, cfo: User, owner: User, outsider: User, login: Login
+) -> None:
+    assert "Nothing is frozen" in text(login(owner), "/controls/freezes/")  # true for them
+    services.set_freeze(
+        actor=cfo, name="Close", starts_at=now() + DAY, ends_at=now() + 2 * DAY, reason="The books."
+    )
+    client = login(outsider)
+    for url in ("/", "/controls/", "/controls/freezes/", "/audit/checkpoints/"):
+        page = text(client, url)
+        assert "that you may see" in page, url
+        for untrue in ("Nothing is frozen", "No checkpoint yet", "no release had been adopted"):
+            assert untrue not in page, (url, untrue)
