@@ -23,7 +23,9 @@ from governance.audit import Actor, keys, sinks
 from governance.audit.chain import event_hash
 from governance.audit.checkpoints import make
 from governance.audit.models import AuditEvent
+from governance.common.time import now
 from governance.people.models import Signature, User
+from governance.rollouts import services
 from governance.rollouts.models import Promotion
 from governance.rollouts.services import roll_back
 from governance.workflows.models import Workflow
@@ -80,6 +82,17 @@ def test_the_population_says_that_nothing_is_missing_and_the_file_holds_the_same
     assert [row["cause"] for row in rows] == ["adopt", "promotion", "rollback"]
     assert rows[2]["reason"] == "'@SUM(1)"
     assert "sample_key" not in rows[0]
+
+
+def test_the_population_tells_a_step_back_from_what_was_signed_at_that_moment(
+    moved: Workflow, owner: User, auditor: User, login: Login
+) -> None:
+    services.switch_off(moved, actor=owner, reason="To be sure.")
+    services.switch_on(moved, actor=owner, reason="It is fine.", authenticated_at=now())
+    page = text_of(login(auditor).get("/audit/population/"))
+    assert page.count("a step back, no approval needed") == 2  # the rollback and the switch
+    assert page.count("signed at that moment") == 1
+    assert "signed beforehand" not in page
 
 
 def test_the_same_number_draws_the_same_rows_on_the_page_and_in_the_file(
