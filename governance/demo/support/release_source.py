@@ -83,7 +83,8 @@ class ReleaseSource:
         )
         value = found.value if isinstance(found.value, dict) else {}
         if found.error_code is None and value.get("stage") == SWITCHED_OFF:
-            return self._switched_off()
+            self._switched_off()
+            return None
         if found.error_code is not None or not value.get("release"):
             return self._from_memory(f"Nobody says what is live: {found.error_message}")
         if self._last is None or self._last.release != value["release"]:
