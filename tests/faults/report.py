@@ -145,9 +145,8 @@ def figure_of(one: Promise, figures: Figures) -> str:
     rows = figures.get(one.key, [])
     if not rows:
         return one.elsewhere or "**not measured in this run**"
-    extent = {row.get("full") for row in rows}
-    hard = {(True,): "In full: ", (False,): "Short: "}.get(tuple(extent), "")
-    return hard + _measured(one, rows)
+    in_full = [bool(row.get("full")) for row in rows]
+    return ("In full: " if all(in_full) else "Short: ") + _measured(one, rows)
 
 
 def _measured(one: Promise, rows: list[dict[str, Any]]) -> str:
