@@ -19,7 +19,7 @@ from governance.embedded import postgres_home
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 60
-STOP_SECONDS = 40
+STOP_SECONDS = 90  # on a busy machine; bench/start.py measures it
 # What the test run itself needs must not tell `make up` where its servers are.
 FOREIGN = re.compile(
     r"DATABASE_URL|OWNER_DATABASE_URL|REDIS_URL|SECRET_KEY|MAKE.*|MFLAGS|DJANGO_.*"

@@ -189,18 +189,19 @@ class Receipts:
         except (ValueError, AttributeError, TypeError):
             said, refused = {}, []
         if reply.status == 200:
-            self._count(len(batch) - len(refused), len(refused))
+            stored, lost = len(batch) - len(refused), len(refused)
         else:
             # 400, 401, 403, 422: the same request fails again, so it is not sent again.
             refused = refused or [{"error": said.get("error") if isinstance(said, dict) else ""}]
-            self._count(0, len(batch))
+            stored, lost = 0, len(batch)
         if refused:
             first = refused[0]
             log.warning(
                 "%d receipts were refused (%s). The first: %s %s",
-                len(refused) if reply.status == 200 else len(batch), reply.status,
-                first.get("run_id", ""), first.get("error", ""),
+                lost, reply.status, first.get("run_id", ""), first.get("error", ""),
             )  # fmt: skip
+        # Counted last: who waits for the count finds everything said.
+        self._count(stored, lost)
         return 0.0
 
     def _pause(self, failures: int, asked: float, why: str) -> float:
