@@ -309,7 +309,7 @@ def test_checkpoints_are_listed_with_their_signature_and_where_they_went(
     assert keys.key_id(keys.signing_key().public_key()) in page
     file = client.get("/audit/checkpoints/2/checkpoint.json").content
     assert file == (tmp_path / "sink" / "checkpoint-00000002.json").read_bytes()
-    assert "No checkpoint yet" in text_of(login(outsider).get("/audit/checkpoints/"))
+    assert "None that you may see" in text_of(login(outsider).get("/audit/checkpoints/"))
     assert login(outsider).get("/audit/checkpoints/2/checkpoint.json").status_code == 404
     assert "signs events 1 to" in text_of(client.get("/audit/"))
 
