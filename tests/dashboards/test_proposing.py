@@ -93,7 +93,10 @@ def test_a_promotion_is_asked_with_its_road_its_steps_and_what_it_should_do(
     looked = client.post(url_of(release), {**typed, "preview": "1"})
     assert looked.status_code == 200
     page = looked.content.decode()
-    assert "A pilot first: 2.5 % for at least 1\N{NO-BREAK SPACE}h, then 25 %" in page
+    assert (
+        "A pilot first: 2.5 % for at least 1\N{NO-BREAK SPACE}h and at least 50 runs, then 25 %"
+        in page
+    )
     assert "Escalation rate \N{MINUS SIGN}2\N{NO-BREAK SPACE}points" in page
     assert 'value="2.5"' in page
     assert not Promotion.objects.filter(release=release).exists()
