@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+
+from governance.common.errors import NotAllowedError
+from governance.people.permissions import require
 
 if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
@@ -19,6 +23,14 @@ class UserRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+def only_admins(request: UserRequest) -> None:
+    """Answer 403 to everybody but an administrator."""
+    try:
+        require(request.user, "people.manage")
+    except NotAllowedError as refusal:
+        raise PermissionDenied(str(refusal)) from refusal
 
 
 def render_part(

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -19,26 +18,18 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.account_forms import EmergencyRightForm, NewPersonForm, PersonForm
 from dashboards.forms import ReasonForm, first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, only_admins
 from dashboards.reauthentication import how, kept_fields, reauthenticated
-from governance.common.errors import GovernanceError, NotAllowedError
+from governance.common.errors import GovernanceError
 from governance.people import accounts, second_factor, services
 from governance.people.models import User
-from governance.people.permissions import require
-
-
-def _only_admins(request: UserRequest) -> None:
-    try:
-        require(request.user, "people.manage")
-    except NotAllowedError as refusal:
-        raise PermissionDenied(str(refusal)) from refusal
 
 
 @require_GET
 @login_required
 def people(request: UserRequest) -> HttpResponse:
     """Everybody who has an account, who is active first."""
-    _only_admins(request)
+    only_admins(request)
     return _page(request)
 
 
@@ -72,7 +63,7 @@ def _page(
 @reauthenticated("people")
 def create(request: UserRequest) -> HttpResponse:
     """Make an account; its first password is shown in this one answer."""
-    _only_admins(request)
+    only_admins(request)
     form = NewPersonForm(request.POST)
     if not form.is_valid():
         return _page(request, error=first_error(form), typed=request.POST, status=422)
@@ -96,7 +87,7 @@ def create(request: UserRequest) -> HttpResponse:
 @login_required
 def person(request: UserRequest, pk: int) -> HttpResponse:
     """One account with everything that can be changed about it."""
-    _only_admins(request)
+    only_admins(request)
     return _one(request, get_object_or_404(User, pk=pk))
 
 
@@ -138,7 +129,7 @@ def _act(request: UserRequest, pk: int, act: Callable[[], Any], done: str) -> Ht
 @reauthenticated("person")
 def change(request: UserRequest, pk: int) -> HttpResponse:
     """Change role, title and address."""
-    _only_admins(request)
+    only_admins(request)
     found = get_object_or_404(User, pk=pk)
     form = PersonForm(request.POST)
     if not form.is_valid():
@@ -156,7 +147,7 @@ def change(request: UserRequest, pk: int) -> HttpResponse:
 @reauthenticated("person")
 def change_emergency_right(request: UserRequest, pk: int) -> HttpResponse:
     """Give or take the right to make an emergency change."""
-    _only_admins(request)
+    only_admins(request)
     found = get_object_or_404(User, pk=pk)
     form = EmergencyRightForm(request.POST)
     if not form.is_valid():
@@ -178,7 +169,7 @@ def change_emergency_right(request: UserRequest, pk: int) -> HttpResponse:
 @reauthenticated("person")
 def reset_password(request: UserRequest, pk: int) -> HttpResponse:
     """Give the person a new password, shown in this one answer."""
-    _only_admins(request)
+    only_admins(request)
     found = get_object_or_404(User, pk=pk)
     password = secrets.token_urlsafe(12)
     accounts.set_password(pk, password, actor=request.user)
@@ -190,7 +181,7 @@ def reset_password(request: UserRequest, pk: int) -> HttpResponse:
 @reauthenticated("person")
 def reset_second_factor(request: UserRequest, pk: int) -> HttpResponse:
     """Take away the second factor of somebody who lost the phone."""
-    _only_admins(request)
+    only_admins(request)
     if settings.MFA == "off":
         raise Http404("Second factors are switched off in this installation.")
     found = get_object_or_404(User, pk=pk)
@@ -206,7 +197,7 @@ def reset_second_factor(request: UserRequest, pk: int) -> HttpResponse:
 @login_required
 def deactivate(request: UserRequest, pk: int) -> HttpResponse:
     """End somebody's access at once; no password, since it may be urgent."""
-    _only_admins(request)
+    only_admins(request)
     return _with_reason(request, pk, accounts.deactivate, "Deactivated: the access ended.")
 
 
@@ -215,7 +206,7 @@ def deactivate(request: UserRequest, pk: int) -> HttpResponse:
 @reauthenticated("person")
 def reactivate(request: UserRequest, pk: int) -> HttpResponse:
     """Let somebody back in."""
-    _only_admins(request)
+    only_admins(request)
     return _with_reason(request, pk, accounts.reactivate, "Active again.")
 
 

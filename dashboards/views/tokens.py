@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -15,29 +14,21 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, only_admins
 from dashboards.queue_forms import TokenForm
 from dashboards.reauthentication import kept_fields, reauthenticated
-from governance.common.errors import GovernanceError, NotAllowedError
+from governance.common.errors import GovernanceError
 from governance.common.time import true_now
 from governance.people import services
 from governance.people.models import ApiToken
-from governance.people.permissions import require
 from governance.workflows.models import Workflow
-
-
-def _only_admins(request: UserRequest) -> None:
-    try:
-        require(request.user, "people.manage")
-    except NotAllowedError as refusal:
-        raise PermissionDenied(str(refusal)) from refusal
 
 
 @require_GET
 @login_required
 def tokens(request: UserRequest) -> HttpResponse:
     """Who may talk to Countersign, and when each last did."""
-    _only_admins(request)
+    only_admins(request)
     return _page(request)
 
 
@@ -72,7 +63,7 @@ def _page(
 @sensitive_variables("secret")
 def create(request: UserRequest) -> HttpResponse:
     """Make a token and show its secret in this one answer."""
-    _only_admins(request)
+    only_admins(request)
     form = TokenForm(request.POST)
     if not form.is_valid():
         return _page(request, error=first_error(form), typed=request.POST, status=422)
@@ -95,7 +86,7 @@ def create(request: UserRequest) -> HttpResponse:
 @login_required
 def revoke(request: UserRequest, pk: int) -> HttpResponse:
     """Make a token useless at once; no password, since it may be in the wrong hands now."""
-    _only_admins(request)
+    only_admins(request)
     token = get_object_or_404(ApiToken.objects.visible_to(request.user), pk=pk)
     try:
         services.revoke_token(pk, actor=request.user)
