@@ -2,7 +2,9 @@
 
 from governance.audit.checkpoint_models import Checkpoint, CheckpointDelivery
 from governance.audit.models import AuditEvent
+from governance.evals.decision_models import BakeOff, GateWaiver, SuiteEdit
 from governance.evals.models import Case, EvalRun, GatePolicy, GateReport, Score, SuiteVersion
+from governance.evals.setup_models import EvalTarget, Evaluator, HumanLabel, JudgeCalibration
 from governance.jobs.models import Job, Schedule
 from governance.kpis.models import Kpi, KpiNote
 from governance.people.models import Absence, ApiToken, Delegation, Signature, User
@@ -45,6 +47,7 @@ __all__ = (
     "ApiToken",
     "Approval",
     "AuditEvent",
+    "BakeOff",
     "Case",
     "ChecklistItem",
     "Checkpoint",
@@ -54,14 +57,19 @@ __all__ = (
     "Delegation",
     "Drill",
     "EvalRun",
+    "EvalTarget",
+    "Evaluator",
     "ExceptionCase",
     "ExceptionReceipt",
     "FreezeException",
     "FreezeWindow",
     "GatePolicy",
     "GateReport",
+    "GateWaiver",
     "GuardDecision",
+    "HumanLabel",
     "Job",
+    "JudgeCalibration",
     "KnownGood",
     "Kpi",
     "KpiNote",
@@ -92,6 +100,7 @@ __all__ = (
     "SlotObservation",
     "Span",
     "StandingApproval",
+    "SuiteEdit",
     "SuiteVersion",
     "User",
     "Workflow",
