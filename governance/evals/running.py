@@ -13,10 +13,11 @@ from governance.audit import Actor
 from governance.common.time import now
 from governance.evals import gate
 from governance.evals.models import Case, EvalRun, Score
+from governance.evals.policies import current_policy
 from governance.evals.policy import GatePolicy
 from governance.evals.recorded import evidence_of, summary_of
+from governance.evals.requests import SCHEDULED
 from governance.evals.scorers import evaluator_for, score
-from governance.evals.services import SCHEDULED, current_policy
 from governance.evals.targets import Outcome, Run, TargetError, build_target, storable
 from governance.jobs.models import Job
 from governance.jobs.services import Claim, enqueue

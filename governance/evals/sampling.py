@@ -17,7 +17,7 @@ from governance.common.canonical import canonical
 from governance.common.errors import InvalidInputError
 from governance.common.time import now
 from governance.evals.models import SuiteVersion
-from governance.evals.services import freeze_suite
+from governance.evals.suites import freeze_suite
 from governance.receipts.models import Receipt
 from governance.workflows.models import Workflow
 

@@ -12,8 +12,9 @@ from governance.audit.chain import HasActor
 from governance.common.errors import InvalidInputError
 from governance.common.time import now
 from governance.evals.models import EvalRun, SuiteVersion
+from governance.evals.requests import SCHEDULED, request_run
 from governance.evals.sampling import has_source, sample_recent_suite
-from governance.evals.services import SCHEDULED, evidence_suites, request_run
+from governance.evals.suites import evidence_suites
 from governance.jobs.models import Schedule
 from governance.releases.models import LiveRelease
 from governance.workflows.models import Workflow

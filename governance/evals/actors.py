@@ -1,0 +1,24 @@
+"""Who acts on evals, and the lock that makes suites, policies and reports one after the other."""
+
+from __future__ import annotations
+
+from governance.audit import Actor
+from governance.audit.chain import HasActor
+from governance.people.models import User
+from governance.workflows.models import Workflow
+
+EDITORS = (User.Role.ANALYST, User.Role.BUILDER)
+
+
+def edits(user: User, workflow: Workflow) -> bool:
+    """Analysts, builders, and the owner of the workflow."""
+    return user.role in EDITORS or workflow.owner_id == user.pk
+
+
+def label(actor: Actor | HasActor) -> str:
+    return (actor if isinstance(actor, Actor) else actor.as_actor()).label
+
+
+def lock(workflow: Workflow) -> None:
+    """One writer of suites, policies and reports at a time; receipts do not wait for it."""
+    Workflow.objects.select_for_update(no_key=True).get(pk=workflow.pk)

@@ -1,0 +1,113 @@
+"""The verdict on a candidate, stored under its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from governance import audit
+from governance.audit import Actor
+from governance.common.canonical import canonical, digest_text
+from governance.common.errors import NotAllowedError, StateConflictError
+from governance.common.time import now
+from governance.evals import gate, policy
+from governance.evals.actors import lock
+from governance.evals.models import EvalRun, GatePolicy, GateReport, SuiteVersion
+from governance.evals.recorded import evidence_of
+from governance.evals.requests import finished_run
+from governance.evals.suites import evidence_suites
+from governance.releases.models import Release
+from governance.workflows.models import Workflow
+
+
+def judge(
+    workflow: Workflow,
+    candidate: Release,
+    base: Release | None,
+    gate_policy: GatePolicy,
+    *,
+    is_maintenance: bool = False,
+) -> GateReport:
+    """Judge the candidate on the newest suites and store the report under its digest.
+
+    Every call is an attempt and is counted: running until it passes is visible.
+
+    Args:
+        is_maintenance: nothing has to become better; every guardrail must be no worse.
+    """
+    if gate_policy.workflow_id != workflow.pk or gate_policy.confirmed_at is None:
+        raise NotAllowedError("Only a confirmed gate policy of this workflow judges.")
+    rules = policy.GatePolicy.from_content(gate_policy.content)
+    if is_maintenance:
+        if not rules.guardrails:
+            raise StateConflictError(
+                "A maintenance change is judged on the policy's guardrails, and it has none."
+            )
+        rules = replace(rules, primary=None)
+    wanted = {rule.kind for rule in rules.suites}
+    suites = {k: s for k, s in evidence_suites(workflow).items() if k in wanted}
+    mine = _runs(candidate, suites)
+    theirs = None if base is None else _runs(base, suites)
+    moment = now()
+    # The arithmetic happens before any lock: nobody waits for it.
+    verdict = gate.judge(
+        rules,
+        {kind: evidence_of(run) for kind, run in mine.items()},
+        None if theirs is None else {kind: evidence_of(run) for kind, run in theirs.items()},
+        now=moment,
+    )
+    with audit.atomic():
+        lock(workflow)
+        attempt = GateReport.objects.filter(workflow=workflow, candidate=candidate).count() + 1
+        verdict = replace(verdict, attempt=attempt)
+        runs = [*mine.values(), *(theirs or {}).values()]
+        content = {
+            "v": 1,
+            "workflow": workflow.slug,
+            "candidate": candidate.digest,
+            "base": base.digest if base else None,
+            "policy": gate_policy.digest,
+            "judged_at": moment.isoformat(),
+            **({"road": "maintenance"} if is_maintenance else {}),
+            "runs": [
+                {
+                    "id": run.pk,
+                    "suite": run.suite.kind,
+                    "suite_version": run.suite.version,
+                    "suite_digest": run.suite.digest,
+                    "release": run.release_id,
+                    "evaluator": run.evaluator,
+                    "digest": run.summary["digest"],
+                }
+                for run in runs
+            ],
+            **verdict.to_content(),
+        }
+        text = canonical(content)
+        report, created = GateReport.objects.get_or_create(
+            digest=digest_text(text),
+            defaults={
+                "workflow": workflow,
+                "candidate": candidate,
+                "base": base,
+                "policy": gate_policy,
+                "verdict": verdict.verdict.value,
+                "attempt": attempt,
+                "content_text": text,
+                "created_at": moment,
+            },
+        )
+        if created:
+            report.runs.set(runs)
+            audit.record(
+                "gate.judged", report, actor=Actor.system("gate"), workflow=workflow.slug,
+                digest=report.digest, verdict=report.verdict, attempt=attempt,
+                candidate=candidate.digest, base=base.digest if base else "",
+                policy=gate_policy.digest,
+            )  # fmt: skip
+    return report
+
+
+def _runs(release: Release, suites: Mapping[str, SuiteVersion]) -> dict[str, EvalRun]:
+    found = {kind: finished_run(release, suite) for kind, suite in suites.items()}
+    return {kind: run for kind, run in found.items() if run is not None}

@@ -1,0 +1,72 @@
+"""Asking for eval runs, and finding the finished ones."""
+
+from __future__ import annotations
+
+from governance import audit
+from governance.audit import Actor
+from governance.audit.chain import HasActor
+from governance.common.errors import InvalidInputError, StateConflictError
+from governance.common.time import now
+from governance.evals.actors import edits, label
+from governance.evals.models import EvalRun, SuiteVersion
+from governance.evals.scorers import evaluator_for
+from governance.evals.targets import TargetError
+from governance.jobs.services import enqueue
+from governance.people.models import User
+from governance.people.permissions import register_rule, require
+from governance.releases.models import Release
+
+# The purpose of a run that a schedule asked for; such a run alarms when it misses a limit.
+SCHEDULED = "schedule"
+
+register_rule("eval_run.request", edits, "Analysts, builders and the KPI owner ask for evals.")
+
+
+def request_run(
+    release: Release, suite: SuiteVersion, *, actor: Actor | HasActor, purpose: str, slot: str
+) -> EvalRun:
+    """Ask for one release on one suite. The same slot is the same run, whoever asks again.
+
+    Raises:
+        InvalidInputError: suite and release belong to different workflows, or no target exists.
+        StateConflictError: the slot names a run of something else.
+        NotAllowedError: a person who does not ask for evals.
+    """
+    if isinstance(actor, User):
+        require(actor, "eval_run.request", suite.workflow)
+    if release.workflow_id != suite.workflow_id:
+        raise InvalidInputError("The suite belongs to another workflow.")
+    evaluator = evaluator_for(suite.workflow.slug)
+    with audit.atomic():
+        run, created = EvalRun.objects.get_or_create(
+            slot=slot,
+            defaults={
+                "release": release,
+                "suite": suite,
+                "evaluator": evaluator,
+                "purpose": purpose,
+                "requested_by_label": label(actor),
+                "requested_at": now(),
+                "cases_total": suite.case_count,
+            },
+        )
+        if (run.release_id, run.suite_id) != (release.pk, suite.pk):
+            raise StateConflictError(f"The slot {slot!r} is taken by another eval run.")
+        if created:
+            audit.record(
+                "eval_run.requested", run, actor=actor, workflow=suite.workflow.slug,
+                release=release.digest, suite=suite.digest, evaluator=evaluator, purpose=purpose,
+            )  # fmt: skip
+            facts = {"run": run.pk, "workflow": suite.workflow.slug}
+            enqueue("evals.run", f"run {run.pk}", facts)
+    return run
+
+
+def finished_run(release: Release, suite: SuiteVersion) -> EvalRun | None:
+    """Return the newest finished run under today's evaluator, or None."""
+    try:
+        evaluator = evaluator_for(suite.workflow.slug)
+    except TargetError:
+        return None
+    done = EvalRun.objects.filter(state=EvalRun.State.DONE, evaluator=evaluator)
+    return done.filter(release=release, suite=suite).order_by("-finished_at", "-pk").first()
