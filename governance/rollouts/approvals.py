@@ -342,7 +342,8 @@ def open_evidence_pilot(
     pilots.refuse_switched_off(promotion.workflow)
     verify_bytes(promotion.release)
     promotion.road = Promotion.Road.PILOT
-    promotion.save(update_fields=["road"])
+    promotion.standing = None  # from here on it goes by the owner's own decision
+    promotion.save(update_fields=["road", "standing"])
     approval = sign_decision(
         promotion, actor, Approval.Decision.APPROVED, Meaning.PILOT, reason, authenticated_at,
         authenticated_by,

@@ -171,7 +171,9 @@ def pin_known_good(
     ):
         raise InvalidInputError(f"{release.name} never served this workflow.")
     if release.pk in bad_releases(workflow):
-        raise StateConflictError(f"{release.name} was rolled back: it is not good.")
+        raise StateConflictError(
+            f"{release.name} was rolled back, or nobody ratified it: it is not good."
+        )
     signature = sign(
         actor, "known_good", reason=reason,
         subject={

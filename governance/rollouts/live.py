@@ -203,26 +203,38 @@ def allow_serving(workflow: Workflow, at: datetime) -> None:
 
 
 def bad_releases(workflow: Workflow) -> set[str]:
-    """Digests that were rolled back and that no promotion has made live since."""
+    """Digests that nothing may lead back to.
+
+    Those that were rolled back and that no promotion has made live since, and those that only an
+    emergency change made live which nobody ratified: such a one serves for its hours and no more.
+    """
     bad: set[str] = set()
     settled: set[str] = set()  # releases whose latest fate is known, newest change first
+    unratified: set[str] = set()
+    serving = None
     changes = LiveChange.objects.filter(workflow=workflow).order_by("-seq")
-    for cause, left, came in changes.values_list("cause", "from_release_id", "to_release_id"):
+    for cause, left, came, road, ratified_at in changes.values_list(
+        "cause", "from_release_id", "to_release_id", "promotion__road", "promotion__ratified_at"
+    ):
+        serving = serving or came
         if cause == LiveChange.Cause.ROLLBACK:
             if left not in settled:
                 bad.add(left)
                 settled.add(left)
-        elif cause in (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION):
+        elif cause not in (LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION):
+            continue
+        elif road == Promotion.Road.EMERGENCY and ratified_at is None:
+            unratified.add(came)
+        else:
             settled.add(came)
-    return bad
+    return bad | (unratified - settled - {serving})
 
 
 def last_known_good(workflow: Workflow, current: Release) -> Release | None:
     """The release that a rollback from `current` returns to.
 
     The newest one that was marked as known good, by rule or by hand; while none is marked, the one
-    that served most recently. Never `current` itself, nor a release that was rolled back and that
-    no promotion has made live since.
+    that served most recently. Never `current` itself, nor a bad one.
     """
     never = bad_releases(workflow) | {current.pk}
     marked = (

@@ -90,6 +90,8 @@ def go_back(
         Promotion.objects.filter(
             workflow=workflow, release=target, state=Promotion.State.SUPERSEDED
         )
+        # The release stands on what people approved, not on an emergency change that lapsed.
+        .exclude(road=Promotion.Road.EMERGENCY, ratified_at=None)
         .order_by("-closed_at")
         .first()
     )

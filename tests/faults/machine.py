@@ -581,7 +581,7 @@ class ChangeControl(RuleBasedStateMachine):
                 reason="To see more.", **self.world.proof(fresh),
             ),
         ):  # fmt: skip
-            asked.road = "pilot"
+            asked.road, asked.standing = "pilot", None
             asked.decided.add(who)
             model.open_pilot(number, model.now + days * DAY)
 

@@ -133,6 +133,7 @@ class Reference:
         self.known_good: int | None = None
         self.off = False
         self.history: list[tuple[str, int | None, int]] = [("adopt", None, 0)]
+        self.movers: list[int | None] = [0]  # the promotion that moved it, beside the history
         self.since = {0: 0}  # when a release was made live by a promotion
         for candidate in pool:
             self.register(candidate)
@@ -150,21 +151,29 @@ class Reference:
         return {self.live, *self.pins.values(), *([pilot.release] if pilot else [])}
 
     def bad(self) -> set[int]:
-        """Rolled back, and not made live by a promotion since."""
+        """Rolled back and not made live by a promotion since, or an emergency nobody ratified."""
         fate: dict[int, bool] = {}
-        for cause, left, came in self.history:
+        for (cause, left, came), number in zip(self.history, self.movers, strict=True):
             if cause == "rollback" and left is not None:
                 fate[left] = True
             elif cause in ("adopt", "promotion"):
-                fate[came] = False
+                if number is not None and self.unratified(self.asked[number]):
+                    fate.setdefault(came, came != self.live)
+                else:
+                    fate[came] = False
         return {release for release, is_bad in fate.items() if is_bad}
+
+    def unratified(self, asked: Asked) -> bool:
+        return asked.road == "emergency" and not asked.ratified
 
     def served(self) -> set[int]:
         return {came for _, _, came in self.history}
 
-    def _move(self, cause: str, to: int | None = None, *, undo: bool = False) -> None:
+    def _move(self, cause: str, to: int | None = None, *, number: int | None = None) -> None:
         came = self.live if to is None else to
+        undo = number is not None and self.asked[number].road == "emergency"
         self.history.append((cause, self.live, came))
+        self.movers.append(number)
         self.seq += 1
         if came != self.live:
             before, self.live = self.live, came
@@ -415,7 +424,7 @@ class Reference:
                 other.state = "superseded"
         asked.state, asked.live_at = "live", self.now
         self._used(number)
-        self._move("promotion", asked.release, undo=asked.road == "emergency")
+        self._move("promotion", asked.release, number=number)
         self.since[asked.release] = self.now
 
     def _used(self, number: int) -> None:
@@ -490,7 +499,11 @@ class Reference:
         for asked in self.asked:
             if asked.state == "live":
                 asked.state = "rolled_back" if asked.release == bad else "superseded"
-        again = [one for one in self.asked if one.release == target and one.state == "superseded"]
+        again = [
+            one
+            for one in self.asked
+            if one.release == target and one.state == "superseded" and not self.unratified(one)
+        ]
         if again:
             max(again, key=lambda one: one.live_at).state = "live"
         self.mortems.append(Mortem())

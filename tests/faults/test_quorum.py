@@ -28,9 +28,12 @@ def test_nothing_becomes_live_without_a_valid_quorum_on_exactly_those_bytes(
     wanted = FULL if full else SHORT
     began, seed = time.monotonic(), 0
     ChangeControl.steps = 0
-    while ChangeControl.steps < wanted:
-        seed += 1
-        _run(seed, examples=10)
+    try:
+        while ChangeControl.steps < wanted:
+            seed += 1
+            _run(seed, examples=10)
+    finally:
+        print(f"{ChangeControl.steps:,} steps, last seed {seed}")
     seconds = time.monotonic() - began
     acts = ChangeControl.acts
     figure(

@@ -15,7 +15,7 @@ from governance.common.time import now, story_time
 from governance.evals import services as evals
 from governance.people.models import Delegation, Signature, User
 from governance.people.signatures import sign
-from governance.releases.models import LiveRelease, Release, ReleaseApproval
+from governance.releases.models import LiveRelease, Pin, Release, ReleaseApproval
 from governance.rollouts import services
 from governance.rollouts.models import Approval, LiveChange, PostMortem, Promotion
 from governance.rollouts.pilot_models import Pilot
@@ -325,6 +325,19 @@ def test_a_change_outside_its_standing_approval_is_refused_or_waits_for_the_owne
     assert LiveRelease.objects.get().release == live
 
 
+def test_a_use_whose_gate_could_not_tell_becomes_a_pilot_by_the_owners_own_decision(
+    envelope: StandingApproval, make_release: Make, model: Any, builder: User, owner: User
+) -> None:
+    promotion = use(envelope, make_release(model=model(52)), builder)
+    assert (promotion.state, promotion.standing) == (Promotion.State.REFUSED, envelope)
+
+    open_pilot(promotion, owner)
+
+    promotion = again(promotion)
+    assert (promotion.state, promotion.road) == (Promotion.State.PILOTING, "pilot")
+    assert promotion.standing is None  # and so it uses nothing of the envelope up
+
+
 def test_a_worse_change_inside_its_envelope_is_still_refused_by_the_gate(
     envelope: StandingApproval, make_release: Make, model: Any, builder: User, live: Release
 ) -> None:
@@ -418,6 +431,25 @@ def test_an_emergency_change_that_nobody_ratifies_is_undone_by_itself(
     assert (row.release, row.stage) == (live, "rolled_back")
     assert again(promotion).state == Promotion.State.ROLLED_BACK
     assert "not ratified" in PostMortem.objects.get().rollback.reason
+
+
+def test_nothing_leads_back_to_an_emergency_change_that_nobody_ratified(
+    live: Release, make_release: Make, breaker: User, cfo: User, workflow: Workflow, builder: User
+) -> None:
+    first, second = make_release(0.9), make_release(0.8)
+    lapsed = emergency(first, breaker)
+    services.pin_case(workflow, "case-1", first, actor=builder, reason="A look at it.")
+    ratify(emergency(second, breaker), cfo)
+
+    # The case went where all others go, and nobody can send it or a rollback there.
+    assert not Pin.objects.exists()
+    with pytest.raises(StateConflictError, match="may not serve"):
+        services.pin_case(workflow, "case-1", first, actor=builder, reason="Again.")
+    with pytest.raises(StateConflictError, match="nobody ratified it"):
+        services.pin_known_good(
+            workflow, first, actor=cfo, reason="It was good.", authenticated_at=now()
+        )
+    assert again(lapsed).state == Promotion.State.SUPERSEDED
 
 
 def test_an_emergency_change_passes_a_freeze_and_takes_an_open_promotion_back(
