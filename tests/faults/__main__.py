@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--full", default="", help="these in full, the others as with --short")
     parser.add_argument("--only", default="", help="some of them, such as I3,I4; prints only")
     parser.add_argument("--keep", type=Path, help="add the figures to this file of an earlier run")
+    parser.add_argument("--page", action="store_true", help="write the page from what --keep holds")
     asked = parser.parse_args()
     wanted, in_full = _names(asked.only), _names(asked.full)
     known = {one.key for one in report.PROMISES}
@@ -36,13 +37,16 @@ def main() -> int:
     for one in report.PROMISES:
         if one.key in wanted or not wanted:
             print(f"{one.key:4} {report.figure_of(one, figures)}")
-    missing = [] if wanted else report.unmeasured(figures)
+    whole = asked.page or not wanted
+    missing = report.unmeasured(figures) if whole else []
     if missing:
         print(f"Not measured: {', '.join(missing)}", file=sys.stderr)
-    if not wanted:
+    if whole:
         today = datetime.now(UTC).date()
         run = "make faults"
-        if asked.short or in_full:
+        if asked.page:
+            run += " ARGS='--only … --keep FILE --page'"
+        elif asked.short or in_full:
             run += f" ARGS='--full {asked.full}'" if in_full else " ARGS=--short"
         text = report.page(figures, today, run=run, failed=sorted(set(failed)))
         report.PAGE.write_text(text)
