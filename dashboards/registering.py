@@ -214,3 +214,31 @@ def workflow_snippet(slug: str, site: str) -> str:
         "        run: |\n"
         f"          {command}\n"
     )
+
+
+def gate_snippet(slug: str, site: str) -> str:
+    """A pipeline that registers, proposes and goes green with the gate, for the client's command.
+
+    `COUNTERSIGN_CLIENT` is where the team keeps the client's wheel; no registry is assumed.
+    """
+    return (
+        "name: Propose the release\n"
+        "on:\n"
+        "  push:\n"
+        "    branches: [main]\n"
+        "    paths: [release.json]\n"
+        "jobs:\n"
+        "  gate:\n"
+        "    runs-on: ubuntu-latest\n"
+        "    steps:\n"
+        "      - uses: actions/checkout@v4\n"
+        "      - run: pip install ${{ vars.COUNTERSIGN_CLIENT }}\n"
+        "      - name: Ask the gate\n"
+        "        env:\n"
+        f"          COUNTERSIGN_URL: {site}\n"
+        "          COUNTERSIGN_TOKEN: ${{ secrets.COUNTERSIGN_TOKEN }}\n"
+        "          WHY: ${{ github.event.head_commit.message }}\n"
+        "        run: |\n"
+        f"          countersign gate --workflow {slug} --release release.json \\\n"
+        '            --rationale "$WHY" --junit gate.xml\n'
+    )

@@ -81,6 +81,7 @@ def _page(
         "schema": schemas.rows(typed.slot) if typed.slot in Slot.values else (),
         "curl": registering.curl_snippet(workflow.slug, site),
         "action_file": registering.workflow_snippet(workflow.slug, site),
+        "gate_file": registering.gate_snippet(workflow.slug, site),
     }
     return render(request, "dashboards/releases/register.html", context, status=status)
 

@@ -113,6 +113,22 @@ def read_promotion(request: HttpRequest, promotion: int) -> HttpResponse:
     return response
 
 
+@api.get(
+    "promotions/{int:promotion}/gate-report",
+    auth=Token(SCOPE),
+    summary="Read the newest verdict of a promotion's gate",
+)
+def read_gate_report(request: HttpRequest, promotion: int) -> HttpResponse:
+    """The report as it was judged and stored: verdict, table, refusals, what would settle it."""
+    found = Promotion.objects.for_page().filter(pk=promotion).first()
+    if found is None or not token_of(request).allows(SCOPE, found.workflow.slug):
+        return problem("There is no such promotion.", 404)
+    if found.gate_report is None:
+        return problem("Its gate has not judged yet.", 404)
+    # The stored text itself: its SHA-256 is the digest that an approval is bound to.
+    return HttpResponse(found.gate_report.content_text, content_type="application/json")
+
+
 def _as_json(promotion: Promotion) -> dict[str, Any]:
     live = LiveRelease.objects.filter(workflow=promotion.workflow_id).first()
     report = promotion.gate_report

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from dashboards import registering
-from dashboards.registering import curl_snippet, workflow_snippet
+from dashboards.registering import curl_snippet, gate_snippet, workflow_snippet
 from governance.people.models import User
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
@@ -231,7 +231,7 @@ def test_the_snippets_name_this_site_and_this_workflow(
     workflow: Workflow, builder: User, login: Login
 ) -> None:
     page = unescape(login(builder).get(URL).content.decode())
-    for snippet in (curl_snippet, workflow_snippet):
+    for snippet in (curl_snippet, workflow_snippet, gate_snippet):
         assert snippet("support-triage", "http://testserver") in page
 
 
@@ -246,4 +246,5 @@ def test_a_downloaded_release_registers_the_same_release(
 
 def test_the_documentation_shows_the_same_file_for_ci() -> None:
     docs = Path(__file__).resolve().parents[2] / "docs" / "integrating.md"
-    assert workflow_snippet("support-triage", "https://countersign.example") in docs.read_text()
+    for snippet in (workflow_snippet, gate_snippet):
+        assert snippet("support-triage", "https://countersign.example") in docs.read_text()

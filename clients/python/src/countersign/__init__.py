@@ -16,6 +16,7 @@ from countersign.errors import (
     SwitchedOffError,
     UnreachableError,
 )
+from countersign.gate import Gate, GateClient, GateTimeoutError, RefusedError
 from countersign.receipts import Counts, Receipts
 from countersign.webhooks import BadSignatureError, read_webhook
 
@@ -27,8 +28,12 @@ __all__ = (
     "ContentError",
     "CountersignError",
     "Counts",
+    "Gate",
+    "GateClient",
+    "GateTimeoutError",
     "NoAnswerError",
     "Receipts",
+    "RefusedError",
     "Release",
     "StaleAnswerError",
     "SwitchedOffError",

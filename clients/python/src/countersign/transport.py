@@ -69,27 +69,28 @@ class Transport:
             connection.close()
 
     def send(
-        self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None
-    ) -> Reply:
+        self, method: str, path: str, body: bytes | None = None, *,
+        timeout: float | None = None, headers: Mapping[str, str] | None = None,
+    ) -> Reply:  # fmt: skip
         """Send one request and read the whole answer.
 
         Raises:
             UnreachableError: no whole answer within `timeout` seconds.
         """
-        headers = dict(self._headers)
+        sent = {**self._headers, **(headers or {})}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         limit = timeout or self.timeout
         try:
             connection, reused = self._take(limit)
             try:
-                return self._exchange(connection, method, path, body, headers, limit)
+                return self._exchange(connection, method, path, body, sent, limit)
             except (http.client.RemoteDisconnected, ConnectionError):
                 # The server closed a kept connection meanwhile: every request here may be sent
                 # twice, so it goes out once more on a new one.
                 if not reused:
                     raise
-                return self._exchange(self._new(limit), method, path, body, headers, limit)
+                return self._exchange(self._new(limit), method, path, body, sent, limit)
         except (OSError, http.client.HTTPException) as error:
             said = str(error) or type(error).__name__
             raise UnreachableError(f"{self.url} did not answer: {said}.") from error
