@@ -55,7 +55,7 @@ PLACES = (
     ),
     ("releases", "Releases", "rocket", ("release",), False),
     ("post-mortems", "Post-mortems", "history", ("post-mortem",), False),
-    ("evals", "Evals", "shield-check", ("eval",), False),
+    ("evals", "Evals", "shield-check", ("eval", "suite"), False),
     ("receipts", "Run receipts", "receipt-text", ("receipt",), False),
     ("audit", "Audit log", "scroll-text", ("audit", "signature"), False),
     ("jobs", "Jobs", "list-checks", ("job",), False),

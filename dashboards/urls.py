@@ -30,6 +30,7 @@ VIEWS = (
     "post_mortems",
     "recall",
     "evals",
+    "suites",
     "exceptions",
     "receipts",
     "audit",
