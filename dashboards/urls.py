@@ -31,6 +31,7 @@ VIEWS = (
     "recall",
     "evals",
     "suites",
+    "cases",
     "exceptions",
     "receipts",
     "audit",

@@ -37,6 +37,13 @@ VERBS: dict[str, str] = {
     "release.registered": "registered the release",
     # evals
     "suite.frozen": "froze a version of the suite",
+    "suite.edited": "edited the draft of the suite:",
+    "suite.edit_dropped": "took edits back from the draft of",
+    "suite.confirmed": "confirmed the edits of the suite",
+    "suite.imported": "imported cases into",
+    "suite.exported": "exported the cases of",
+    "suite.sampled": "drew a sample for",
+    "case.labelled": "labelled the case",
     "eval_run.requested": "asked for the eval run",
     "eval_run.finished": "finished the eval run",
     "eval_run.failed": "could not finish the eval run",

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from governance.evals.contributors import editors_since
+from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
 from governance.evals.judging import judge
 from governance.evals.policies import confirm_policy, current_policy, set_policy
 from governance.evals.requests import SCHEDULED, finished_run, request_run
-from governance.evals.suites import evidence_suites, freeze_suite
+from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
 
 __all__ = (
     "SCHEDULED",
     "confirm_policy",
+    "confirm_suite",
     "current_policy",
+    "drop_edits",
     "editors_since",
     "evidence_suites",
     "finished_run",
+    "freeze_draft",
     "freeze_suite",
     "judge",
+    "put_case",
+    "remove_case",
     "request_run",
     "set_policy",
 )
