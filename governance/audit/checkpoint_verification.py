@@ -19,8 +19,9 @@ from governance.audit import keys, sinks
 from governance.audit.chain import GENESIS
 from governance.audit.checkpoint_models import Checkpoint, CheckpointDelivery
 from governance.audit.checkpoints import read_text
+from governance.audit.columns import Fault
 from governance.audit.models import AuditEvent
-from governance.audit.verification import FAULTS_KEPT, Fault, Verification
+from governance.audit.verification import FAULTS_KEPT, Verification
 from governance.common.canonical import digest_text
 
 FILE_NAME = re.compile(r"checkpoint-(\d{8,})\.json\Z")

@@ -65,6 +65,20 @@ class Tree:
         return root_of(self.edge)
 
 
+def block_root(entries: Sequence[bytes]) -> bytes:
+    """Return the root over a whole block of `BLOCK` leaves, level by level."""
+    if len(entries) != BLOCK:
+        raise ValueError(f"a block has {BLOCK} leaves, not {len(entries)}")
+    sha256 = hashlib.sha256
+    level = [sha256(b"\0" + entry).digest() for entry in entries]
+    while len(level) > 1:
+        level = [
+            sha256(b"\1" + left + right).digest()
+            for left, right in zip(level[::2], level[1::2], strict=True)
+        ]
+    return level[0]
+
+
 def root_of(edge: Sequence[bytes]) -> bytes:
     """Return the root of a tree from its right edge."""
     if not edge:

@@ -10,9 +10,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from governance.audit.columns import Fault
 from governance.audit.merkle import root
 from governance.audit.models import AuditEvent
-from governance.audit.verification import FAULTS_KEPT, Fault
+from governance.audit.verification import FAULTS_KEPT
 from governance.receipts.seal_models import ReceiptPending, ReceiptSeal
 from governance.receipts.seals import EPOCH, KEY_BYTES, LEAF_BYTES, day_of, leaves_of
 
