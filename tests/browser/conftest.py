@@ -23,14 +23,22 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
 READY_WITHIN = 420  # seconds, the first start with its demo on a slow machine
+HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The story decides what the others look at, so it comes last however the files are named.
+    places = [place for place, item in enumerate(items) if HERE in item.path.parents]
+    ours = sorted(
+        (items[place] for place in places), key=lambda item: item.path.stem == "test_story"
+    )
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
     if CHROMIUM:
         return
     reason = pytest.mark.skip(reason="no Chromium here: install the package `chromium`")
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if HERE in item.path.parents:
             item.add_marker(reason)
 
 

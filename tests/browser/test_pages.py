@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import Enter, Visit
-from tests.browser.pages import PAGES, paths
+from tests.browser.pages import paths
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -52,6 +52,6 @@ def test_a_drawn_plotly_chart_breaks_no_policy(enter: Enter) -> None:
 
 def test_the_list_of_pages_names_real_pages(enter: Enter) -> None:
     visit: Visit = enter("admin")
-    for name in PAGES:
-        answer = visit.page.request.get(visit.url + paths(visit)[name])
+    for name, path in paths(visit).items():
+        answer = visit.page.request.get(visit.url + path)
         assert answer.status == 200, name

@@ -18,8 +18,9 @@ import pytest
 from governance.embedded import postgres_home
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-START_SECONDS = 60
-STOP_SECONDS = 90  # on a busy machine; bench/start.py measures it
+# How quick it is, bench/start.py measures; here a busy machine may take its time.
+STOP_SECONDS = 300
+ANSWER_SECONDS = 60
 # What the test run itself needs must not tell `make up` where its servers are.
 FOREIGN = re.compile(
     r"DATABASE_URL|OWNER_DATABASE_URL|REDIS_URL|SECRET_KEY|MAKE.*|MFLAGS|DJANGO_.*"
@@ -94,7 +95,7 @@ def command(pid: int) -> str:
         return ""
 
 
-def gone(pids: dict[int, str], seconds: float = 0) -> bool:
+def gone(pids: dict[int, str], seconds: float = 60) -> bool:
     """Whether all of them have ended, waiting for it at most so long."""
     deadline = time.monotonic() + seconds
     while any(stat_of(pid) for pid in pids):
@@ -143,7 +144,7 @@ def test_a_stop_that_only_make_hears_stops_everything(
         assert part in names
 
     opener = build_opener(ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+    with opener.open(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_SECONDS) as answer:
         assert answer.status == 200
     # A second shell finds the servers through DATA_DIR, and a second start is told who holds it.
     beside = subprocess.run(
@@ -175,7 +176,7 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_works(
     family = killed.family()
     os.kill(killed.supervisor(), signal.SIGKILL)
     assert killed.end() != 0
-    assert gone(family, seconds=20), {pid: line for pid, line in family.items() if stat_of(pid)}
+    assert gone(family), {pid: line for pid, line in family.items() if stat_of(pid)}
 
     run = up()
     run.until_ready()

@@ -21,7 +21,7 @@ from governance.embedded.servers import read
 from governance.jobs import services
 from governance.jobs.models import Job
 
-WAIT = 30  # seconds; a real worker takes about two to start
+WAIT = 300  # seconds; a real worker takes about two to start, and far longer on a busy machine
 
 
 def until(true: Callable[[], object], what: str) -> None:
