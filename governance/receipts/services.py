@@ -45,6 +45,8 @@ def redaction_patterns() -> tuple[re.Pattern[str], ...]:
 # A run that began just before a rollback or a promotion still ends on the old release, and the
 # sender's clock is not ours.
 GRACE_AFTER = timedelta(minutes=10)
+# After the kill switch nothing may begin, only end: this much is for clocks that differ.
+GRACE_AFTER_SWITCH = timedelta(minutes=1)
 GRACE_BEFORE = timedelta(minutes=1)
 PER_TRIAGE_JOB = 500  # receipts
 
@@ -213,6 +215,7 @@ def prepare(
     ]
 
 
+# From when, until when with the time that runs get to end.
 Window = tuple[datetime, datetime | None]
 
 
@@ -222,10 +225,12 @@ def _approvals(drafts: Sequence[ReceiptDraft]) -> dict[tuple[int, str], list[Win
     found: dict[tuple[int, str], list[Window]] = {}
     if claimed:
         earliest = min(draft.started_at for draft in drafts)
-        for workflow_id, release, start, end in ReleaseApproval.objects.filter(
+        for workflow_id, release, start, end, switched_off in ReleaseApproval.objects.filter(
             Q(valid_to=None) | Q(valid_to__gte=earliest - GRACE_AFTER), release_id__in=claimed
-        ).values_list("workflow_id", "release_id", "valid_from", "valid_to"):
-            found.setdefault((workflow_id, release), []).append((start, end))
+        ).values_list("workflow_id", "release_id", "valid_from", "valid_to", "switched_off"):
+            grace = GRACE_AFTER_SWITCH if switched_off else GRACE_AFTER
+            window = (start - GRACE_BEFORE, None if end is None else end + grace)
+            found.setdefault((workflow_id, release), []).append(window)
     return found
 
 
@@ -233,9 +238,7 @@ def _standing(draft: ReceiptDraft, windows: Iterable[Window]) -> Receipt.Standin
     if not draft.release:
         return Receipt.Standing.UNATTRIBUTED
     for start, end in windows:
-        if start - GRACE_BEFORE <= draft.started_at and (
-            end is None or draft.started_at <= end + GRACE_AFTER
-        ):
+        if start <= draft.started_at and (end is None or draft.started_at <= end):
             return Receipt.Standing.AUTHORISED
     return Receipt.Standing.UNAUTHORISED
 

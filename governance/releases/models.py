@@ -208,6 +208,9 @@ class ReleaseApproval(models.Model):
     release = models.ForeignKey(Release, models.PROTECT, related_name="approvals")
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True, blank=True)
+    switched_off = models.BooleanField(
+        default=False, help_text="The kill switch ended it: runs have less time to end than else."
+    )
 
     class Meta:
         constraints = (

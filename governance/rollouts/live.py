@@ -194,7 +194,7 @@ def allow_serving(workflow: Workflow, at: datetime) -> None:
             Pin.objects.filter(workflow=workflow).values_list("release_id", flat=True).distinct()
         )
     open_ones = ReleaseApproval.objects.filter(workflow=workflow, valid_to=None)
-    open_ones.exclude(release_id__in=allowed).update(valid_to=at)
+    open_ones.exclude(release_id__in=allowed).update(valid_to=at, switched_off=live.switched_off)
     missing = allowed - set(open_ones.values_list("release_id", flat=True))
     ReleaseApproval.objects.bulk_create(
         ReleaseApproval(workflow=workflow, release_id=release, valid_from=at)

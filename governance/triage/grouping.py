@@ -74,13 +74,16 @@ def groups_of(refs: Sequence[Ref]) -> list[Group]:
         digest = receipt.release_digest
         shown = names.get(digest) or f"unknown release {digest[:15]}…"
         if receipt.standing == Receipt.Standing.UNAUTHORISED:
-            retired = ended.get((receipt.workflow_id, digest))
-            if retired is not None and receipt.started_at > retired:
-                at = retired.astimezone(UTC)
+            end, switched_off = ended.get((receipt.workflow_id, digest), (None, False))
+            if end is not None and receipt.started_at > end:
+                at = end.astimezone(UTC)
+                why = "begun after it was switched off" if switched_off else (
+                    "which is retired: its approval ended"
+                )  # fmt: skip
                 groups.add(
-                    receipt, Kind.UNAUTHORISED, f"retired {digest}",
-                    f"Runs of {shown}, which is retired: its approval ended on"
-                    f" {at.day} {at:%b %Y at %H:%M} UTC",
+                    receipt, Kind.UNAUTHORISED,
+                    f"{'switched off' if switched_off else 'retired'} {digest}",
+                    f"Runs of {shown}, {why} on {at.day} {at:%b %Y at %H:%M} UTC",
                 )  # fmt: skip
             else:
                 groups.add(
@@ -132,22 +135,22 @@ def _in_words(
     return words
 
 
-def _ended(receipts: Sequence[Receipt]) -> dict[tuple[int, str], datetime]:
-    """Return when the last approval of each release ended, where it did."""
+def _ended(receipts: Sequence[Receipt]) -> dict[tuple[int, str], tuple[datetime, bool]]:
+    """Return when the last approval of each release ended, and whether the kill switch did it."""
     claimed = {
         receipt.release_digest
         for receipt in receipts
         if receipt.standing == Receipt.Standing.UNAUTHORISED
     }
-    found: dict[tuple[int, str], datetime] = {}
+    found: dict[tuple[int, str], tuple[datetime, bool]] = {}
     if claimed:
-        for workflow_id, release, end in (
+        for workflow_id, release, end, switched_off in (
             ReleaseApproval.objects.filter(release_id__in=claimed, valid_to__isnull=False)
             .order_by("valid_to")
-            .values_list("workflow_id", "release_id", "valid_to")
+            .values_list("workflow_id", "release_id", "valid_to", "switched_off")
         ):
             if end is not None:
-                found[workflow_id, release] = end
+                found[workflow_id, release] = end, switched_off
     return found
 
 
