@@ -82,15 +82,15 @@ def digest(value: object) -> SafeString:
 
 
 @register.simple_tag
-def moment(at: datetime | None) -> SafeString | str:
-    """Show a moment in UTC with its weekday; machine-readable inside."""
+def moment(at: datetime | None, dated: bool = False) -> SafeString | str:
+    """Show a moment in UTC with its weekday, `dated` with its year; machine-readable inside."""
     if at is None:
         return numbers.NOT_MEASURED
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         at.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        f"{at:%a} {at.day} {at:%b %H:%M}",
+        f"{at:%a} {at.day} {at:%b %Y %H:%M}" if dated else f"{at:%a} {at.day} {at:%b %H:%M}",
     )
 
 

@@ -22,7 +22,7 @@ from dashboards.http import UserRequest, render_part
 from dashboards.windows import day, ends, starts, whole_number, words
 from governance.common.canonical import is_digest
 from governance.common.time import today
-from governance.people.models import User
+from governance.people.models import ApiToken, User
 from governance.receipts.models import Receipt, ReceiptQuerySet
 from governance.releases.models import Release
 from governance.triage.models import ExceptionCase, ExceptionReceipt
@@ -198,6 +198,10 @@ def receipt(request: UserRequest, on: str, run_id: str) -> HttpResponse:
         "receipt": found,
         "workflow": found.workflow,
         "release": release if release and release.workflow_id == found.workflow_id else None,
+        "token_name": ApiToken.objects.visible_to(request.user)
+        .filter(pk=found.token_id or 0)
+        .values_list("name", flat=True)
+        .first(),
         "exceptions": ExceptionCase.objects.visible_to(request.user)
         .filter(pk__in=behind.values("exception"), workflow=found.workflow)
         .order_by("-opened_at"),

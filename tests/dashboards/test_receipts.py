@@ -17,6 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 from dashboards.hostile import LONGEST_SHOWN, reveal
 from governance.common.time import now
 from governance.people.models import User
+from governance.people.services import create_token
 from governance.receipts import partitions
 from governance.receipts.drafts import ReceiptDraft
 from governance.receipts.models import Receipt
@@ -195,6 +196,18 @@ def test_a_receipt_shows_everything_and_renders_none_of_it(
         assert "<script>alert" not in body
         assert "<svg onload" not in body
         assert "\u202e" not in body
+
+
+def test_a_receipt_names_its_token_to_those_who_see_tokens(
+    workflow: Workflow, admin: User, analyst: User, login: Login
+) -> None:
+    made = now()
+    token, _ = create_token("billing gateway", scopes=["receipts:write"], actor=admin)
+    store([ReceiptDraft(run_id="a", started_at=made, workflow=workflow.slug)], token=token)
+    row = Receipt.objects.get(run_id="a")
+    link = f"/receipts/{row.day}/-/?run=a"
+    assert "with the token “billing gateway”" in login(admin).get(link).content.decode()
+    assert f"with token number {token.pk}" in login(analyst).get(link).content.decode()
 
 
 @pytest.mark.parametrize(
