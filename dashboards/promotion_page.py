@@ -14,6 +14,7 @@ from dashboards.pilot_page import PilotPage, pilot_page
 from dashboards.promotion_evidence import Cost, Findings, cost_of, findings
 from dashboards.promotion_people import People, as_what, people_of, why_not
 from dashboards.review_page import GateRow
+from governance.audit.models import AuditEvent
 from governance.common.time import now
 from governance.evals import services as evals
 from governance.evals.models import EvalRun
@@ -37,6 +38,7 @@ ASK_AGAIN_FROM = (
     State.WITHDRAWN, State.REFUSED, State.REJECTED, State.AWAITING_OWNER, State.STOPPED,
 )  # fmt: skip
 FREEZES_AHEAD = timedelta(days=3)  # as long as an approval may wait
+ROUNDS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class PromotionPage:
     diff: ReleaseDiff
     live: LiveRelease | None
     people: People
+    asked_before: list[AuditEvent] = field(default_factory=list)  # earlier rounds, newest first
     reads_workflow: bool = True  # who only seconds or stands in reads this page and no other
     cost: Cost | None = None
     findings: Findings = field(default_factory=Findings)
@@ -119,6 +122,8 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
         pilot=pilot_page(promotion, user, live),
         undo=_undo(promotion, live),
     )
+    if promotion.review_round > 1:
+        page.asked_before = _asked_before(promotion)
     if promotion.gate_report is not None:
         page.report = promotion.gate_report.content
         page.gates = gate_rows(page.report, judged=True)
@@ -208,6 +213,15 @@ def change_in_words(kpi: Kpi, change: float) -> str:
     """An expected change with its sign and unit; rates in points."""
     unit = {"share": "points", "seconds": "s", "ms": "ms", "money": "USD"}[kpi.unit]
     return f"{'+' if change > 0 else MINUS}{abs(change):,.10g}{NBSP}{unit}"
+
+
+def _asked_before(promotion: Promotion) -> list[AuditEvent]:
+    """Why it was asked in earlier rounds, in the words of then: `reason` of each event."""
+    asked = AuditEvent.objects.filter(
+        object_type="promotion", object_id=str(promotion.pk),
+        verb__in=("promotion.proposed", "promotion.reproposed"),
+    ).exclude(reason="")  # fmt: skip
+    return list(asked.only("seq", "reason", "actor_label", "occurred_at")[1:ROUNDS_SHOWN])
 
 
 def _expected(promotion: Promotion) -> Expected | None:

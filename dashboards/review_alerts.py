@@ -276,7 +276,8 @@ def _foreign(rows: Sequence[Row]) -> list[Alert]:
         shown.append(
             Alert(
                 tone="bad", icon="triangle-alert", title=f"{heading} in {row['workflow']}",
-                text=f"{row['title']}. Since {_said(row['first_at'])}{case}; {runs}.{ended}",
+                text=f"{_without(heading, row['title'])}. Since {_said(row['first_at'])}{case};"
+                f" {runs}.{ended}",
                 links=tuple(links),
             )
         )  # fmt: skip
@@ -291,6 +292,11 @@ def _foreign(rows: Sequence[Row]) -> list[Alert]:
             )
         )  # fmt: skip
     return shown
+
+
+def _without(heading: str, title: str) -> str:
+    """A title that does not say again what the heading says."""
+    return title.removeprefix(f"{heading} of ")
 
 
 def _switched_off(workflows: Sequence[Workflow], rows: Sequence[Row]) -> list[Alert]:

@@ -181,9 +181,14 @@ def test_the_builder_withdraws_and_asks_again_in_a_new_round(
     assert login(owner).post(withdraw, {"reason": "no"}).status_code == 403
     assert client.post(withdraw, {"reason": "Too early."}).status_code == 302
     assert client.post(withdraw, {"reason": "Too early."}).status_code == 409
+    first = promotion.rationale
     assert client.post(again, {"reason": "Now."}).status_code == 302
     promotion.refresh_from_db()
     assert (promotion.review_round, promotion.state) == (2, Promotion.State.EVALUATING)
+    page = client.get(reverse("promotion", args=(promotion.pk,))).content.decode()
+    assert "Now." in page
+    assert "Asked before: 1 time" in page
+    assert page.count(first) == 1  # what was said first is still there
 
 
 def test_the_gate_report_is_a_page_and_a_file_with_its_digest(
