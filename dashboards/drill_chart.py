@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 360, 112
 TOP, BASE = 18.0, 88.0
 WIDEST = 44.0  # pixels of one bar
 GAP = 6.0
+SIDE = 16.0  # room for labels that are wider than their bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,11 @@ def draw_bars(name: str, drills: Sequence[tuple[str, float | None]]) -> Bars | N
     if not measured:
         return None
     highest = max(measured) or 1.0
-    step = min(WIDTH / len(drills), WIDEST + GAP)
+    step = min((WIDTH - 2 * SIDE) / len(drills), WIDEST + GAP)
     bars = []
     for index, (label, seconds) in enumerate(drills):
         height = 0.0 if seconds is None else max((BASE - TOP) * seconds / highest, 1.5)
-        x = index * step
+        x = SIDE + index * step
         bars.append(
             Bar(
                 x=round(x, 1), y=round(BASE - height, 1), width=round(step - GAP, 1),

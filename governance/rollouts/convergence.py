@@ -138,12 +138,22 @@ def proof(rollback: Rollback) -> Proof:
             },
         )  # fmt: skip
         rows = cursor.fetchall()
-    names = dict(
-        ApiToken.objects.filter(pk__in=[row[0] for row in rows if row[0]]).values_list("pk", "name")
-    )
+    tokens = ApiToken.objects.filter(pk__in=[row[0] for row in rows if row[0]])
+    names: dict[int, str] = {}
+    # Who cannot send any more is not waited for: a revoked token, and a history that was brought
+    # in without one. What they sent since still counts.
+    gone: set[int | None] = {None}
+    for key, name, revoked_at in tokens.values_list("pk", "name", "revoked_at"):
+        names[key] = name
+        if revoked_at is not None:
+            gone.add(key)
     applications = tuple(
         sorted(
-            (Application(names.get(row[0], "Without a token"), *row[1:7]) for row in rows),
+            (
+                Application(names.get(row[0], "Without a token"), *row[1:7])
+                for row in rows
+                if row[3] is not None or row[0] not in gone
+            ),
             key=lambda application: application.name,
         )
     )

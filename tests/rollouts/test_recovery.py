@@ -15,7 +15,7 @@ from governance.common.errors import InvalidInputError, NotAllowedError, StateCo
 from governance.common.time import now, story_time
 from governance.kpis.models import Kpi
 from governance.people.models import User
-from governance.people.services import create_token
+from governance.people.services import create_token, revoke_token
 from governance.receipts.drafts import ReceiptDraft
 from governance.receipts.services import store
 from governance.releases.models import KnownGood, LiveRelease, Release
@@ -178,6 +178,28 @@ def test_a_rollback_is_proved_with_receipts(
     assert (proof.bad_since, proof.is_complete) == (1, False)
     assert proof.last_bad_at is not None
     assert proof.last_bad_at > kept.served_at
+
+
+def test_nobody_waits_for_a_sender_that_cannot_send_any_more(
+    better: Promotion, live: Release, workflow: Workflow, builder: User
+) -> None:
+    tokens = {
+        name: create_token(name, scopes=["receipts:write"], actor=TESTER)[0]
+        for name in ("router", "retired", "revoked since")
+    }
+    report(better.release_id, workflow, ["h"], "history")
+    for name, token in tokens.items():
+        report(better.release_id, workflow, ["c"], f"before-{name}", token)
+    revoke_token(tokens["retired"].pk, actor=TESTER)
+    rollback = services.roll_back(workflow, actor=builder, reason="Bad.")
+    convergence.confirm_served(rollback, now())
+    report(live.pk, workflow, ["d"], "after", tokens["router"])
+    report(better.release_id, workflow, ["e"], "late", tokens["revoked since"])
+    revoke_token(tokens["revoked since"].pk, actor=TESTER)
+
+    states = {one.name: one.state for one in convergence.proof(rollback).applications}
+
+    assert states == {"router": "confirmed", "revoked since": "wrong"}
 
 
 def written(post_mortem: PostMortem, writer: User) -> None:
