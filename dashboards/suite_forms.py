@@ -12,6 +12,7 @@ from dashboards.hostile import hides_something
 from dashboards.windows import words
 from governance.common.canonical import digest, parse_json
 from governance.common.errors import InvalidInputError
+from governance.evals.case_files import LARGEST_FILE
 from governance.evals.cases import LARGEST_CASE, LONGEST, Row
 from governance.evals.models import Case
 from governance.evals.suite_lists import Asked
@@ -136,3 +137,35 @@ class WhyForm(forms.Form):
         max_length=500, error_messages={"required": "Write the reason: it is kept with the act."}
     )
     mark = forms.CharField(max_length=71, required=False)
+
+
+PREVIEW, IMPORT = "preview", "import"
+DRAFT, VERSION = "draft", "version"
+
+
+class ImportForm(forms.Form):
+    """A file of cases: chosen, or kept in the page since the preview."""
+
+    act = forms.ChoiceField(choices=((PREVIEW, "Preview"), (IMPORT, "Import")))
+    into = forms.ChoiceField(choices=((DRAFT, "The draft"), (VERSION, "A new version")))
+    upload = forms.FileField(
+        required=False, error_messages={"empty": "The file is empty. Choose another one."}
+    )
+    kept = forms.CharField(required=False)
+    name = forms.CharField(max_length=200, required=False)
+    replaces = forms.BooleanField(required=False)
+    reason = forms.CharField(max_length=LONGEST["reason"], required=False)
+    channel = forms.ChoiceField(choices=(("", "–"), *Case.Channel.choices), required=False)
+    seen = forms.CharField(max_length=71, required=False)
+
+    def clean_upload(self) -> Any:
+        upload = self.cleaned_data["upload"]
+        if upload is not None and upload.size > LARGEST_FILE:
+            raise forms.ValidationError(f"The file is larger than {LARGEST_FILE // 2**20} MB.")
+        return upload
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not self.errors and cleaned["upload"] is None and not cleaned["kept"]:
+            raise forms.ValidationError("Choose the file.")
+        return cleaned

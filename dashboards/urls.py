@@ -32,6 +32,7 @@ VIEWS = (
     "evals",
     "suites",
     "cases",
+    "suite_files",
     "exceptions",
     "receipts",
     "audit",

@@ -14,20 +14,23 @@ from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from dashboards.case_making import Origin, origin_of
 from dashboards.forms import first_error
 from dashboards.http import UserRequest
 from dashboards.suite_forms import CaseForm, WhyForm, typed_of
 from dashboards.suite_page import Place, facets, place_of
-from dashboards.suite_words import changes_of, source_in_words
+from dashboards.suite_words import asked_in_short, changes_of, source_in_words
 from dashboards.windows import words
 from governance.common.errors import GovernanceError, StateConflictError
-from governance.evals import services
+from governance.evals import scrubbing, services
 from governance.evals.cases import Row, digest_of, row_of
 from governance.evals.drafts import WRITTEN, case_now, open_edits
-from governance.evals.models import Case, Score
+from governance.evals.models import Case, Score, SuiteVersion
 from governance.people.permissions import can
+from governance.receipts.services import redaction_patterns
 
 RUNS_SHOWN = 10
+TAKEN_OUT = "Personal data was taken out of what you wrote. Look at it once more, then save it."
 
 
 @require_GET
@@ -176,12 +179,77 @@ def remove(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     return redirect(place.url)
 
 
+@require_http_methods(["GET", "POST"])
+@login_required
+def make(request: UserRequest, slug: str, kind: str) -> HttpResponse:
+    """Make this a case: prefilled, personal data taken out, and shown before it is saved."""
+    place = place_of(request, slug, kind)
+    if not can(request.user, "suite.freeze", place.workflow):
+        raise PermissionDenied("Analysts, builders and the KPI owner edit suites.")
+    if place.kind != SuiteVersion.Kind.GOLDEN:
+        raise Http404("What happened becomes a golden case.")
+    if not {"exception", "run"} & request.GET.keys():
+        return redirect("suite-case-edit", slug=slug, kind=kind)
+    origin = origin_of(request.user, place, request.GET)
+    key = origin.row["key"]
+    if case_now(place.workflow, kind, key) is not None:
+        messages.info(request, "This is a case already.")
+        return redirect(case_url(place, key))
+    if request.method != "POST":
+        return _making(request, place, origin, _clean(origin.row))
+    form = CaseForm({**request.POST.dict(), "key": key})
+    if not form.is_valid():
+        return form_page(
+            request, place, request.POST, held=None, error=first_error(form), status=422,
+            **_made_from(origin, None),
+        )  # fmt: skip
+    typed = form.row(kept=origin.row)
+    row = _clean(typed)
+    if row != typed:
+        return _making(request, place, origin, row, error=TAKEN_OUT)
+    try:
+        services.put_case(place.workflow, kind, row, actor=request.user, seen="")
+    except GovernanceError as refusal:
+        return _making(request, place, origin, row, error=str(refusal), status=refusal.status)
+    messages.success(request, f"The draft has it: {key}. It judges once frozen.")
+    return redirect(case_url(place, key))
+
+
+def _clean(row: Row) -> Row:
+    return scrubbing.scrubbed(row, redaction_patterns())
+
+
+def _making(
+    request: UserRequest, place: Place, origin: Origin, row: Row, *, error: str = "",
+    status: int = 200,
+) -> HttpResponse:  # fmt: skip
+    typed = {**typed_of(row), "seen": ""}
+    return form_page(
+        request, place, typed, held=None, error=error, status=status, **_made_from(origin, row)
+    )
+
+
+def _made_from(origin: Origin, row: Row | None) -> dict[str, object]:
+    """What the form says beside the case; with `row`, its text with what was taken out marked."""
+    return {
+        "made_from": origin.title,
+        "made_url": origin.url,
+        "fixed_key": True,
+        "answered": origin.answered,
+        "has_text": origin.has_text,
+        "has_source": origin.has_source,
+        "scrub_sentence": scrubbing.sentence(row) if row and row["input"] else "",
+        "pieces": scrubbing.pieces(asked_in_short(row)) if row and row["input"] else [],
+    }
+
+
 def case_url(place: Place, key: str) -> str:
     return f"{reverse('suite-case', args=place.args)}?{urlencode({'key': key})}"
 
 
 urlpatterns: list[URLPattern] = [
     path("evals/suites/<str:slug>/<str:kind>/case/", case, name="suite-case"),
+    path("evals/suites/<str:slug>/<str:kind>/make/", make, name="case-make"),
     path("evals/suites/<str:slug>/<str:kind>/edit/", edit, name="suite-case-edit"),
     path("evals/suites/<str:slug>/<str:kind>/remove/", remove, name="suite-case-remove"),
 ]

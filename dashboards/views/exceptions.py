@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from dashboards.case_making import made_cases, make_url
 from dashboards.exception_evidence import evidence
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
@@ -74,7 +75,15 @@ def exceptions(request: UserRequest) -> HttpResponse:
 
 def _rows(request: UserRequest, cases: list[ExceptionCase]) -> list[dict[str, Any]]:
     behind = evidence(cases)
-    return [{**_row(request, case), "evidence": behind.get(case.pk)} for case in cases]
+    made = made_cases((case.workflow_id, f"exception-{case.pk}") for case in cases)
+    return [
+        {
+            **_row(request, case),
+            "evidence": behind.get(case.pk),
+            "made": made.get((case.workflow_id, f"exception-{case.pk}"), ""),
+        }
+        for case in cases
+    ]
 
 
 def _row(request: UserRequest, case: ExceptionCase) -> dict[str, Any]:
@@ -91,6 +100,9 @@ def _row(request: UserRequest, case: ExceptionCase) -> dict[str, Any]:
         "may": may,
         "may_take": may and case.state == ExceptionCase.State.OPEN,
         "behind": behind,
+        "make_url": make_url(case.workflow.slug, exception=case.pk)
+        if can(request.user, "suite.freeze", case.workflow)
+        else "",
     }
 
 

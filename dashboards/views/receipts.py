@@ -17,12 +17,14 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
+from dashboards.case_making import made_cases, make_url, receipt_key
 from dashboards.hostile import hides_something
 from dashboards.http import UserRequest, render_part
 from dashboards.windows import day, ends, starts, whole_number, words
 from governance.common.canonical import is_digest
 from governance.common.time import today
 from governance.people.models import ApiToken, User
+from governance.people.permissions import can
 from governance.receipts.models import Receipt, ReceiptQuerySet
 from governance.releases.models import Release
 from governance.triage.models import ExceptionCase, ExceptionReceipt
@@ -194,6 +196,7 @@ def receipt(request: UserRequest, on: str, run_id: str) -> HttpResponse:
     named = found.release_digest
     release = Release.objects.filter(pk=named).first() if named else None
     behind = ExceptionReceipt.objects.filter(day=when, run_id=found.run_id)
+    made = (found.workflow_id, receipt_key(found.run_id))
     context = {
         "receipt": found,
         "workflow": found.workflow,
@@ -205,6 +208,10 @@ def receipt(request: UserRequest, on: str, run_id: str) -> HttpResponse:
         "exceptions": ExceptionCase.objects.visible_to(request.user)
         .filter(pk__in=behind.values("exception"), workflow=found.workflow)
         .order_by("-opened_at"),
+        "made": made_cases([made]).get(made, ""),
+        "make_url": make_url(found.workflow.slug, on=found.day.isoformat(), run=found.run_id)
+        if can(request.user, "suite.freeze", found.workflow)
+        else "",
         "same_case": f"{reverse('receipts')}?{urlencode({'case': found.case_id})}",
         "tables": [
             (title, sorted(content.items()))

@@ -31,6 +31,15 @@ def has_source(workflow: Workflow) -> bool:
     return workflow.slug in settings.EVAL_CASE_SOURCES
 
 
+def texts_of(workflow: Workflow, case_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Ask whoever keeps the texts for these cases; one without a label has no `expected`.
+
+    Raises:
+        InvalidInputError: the settings name no source for the workflow.
+    """
+    return _source(workflow)(case_ids)
+
+
 def sample_recent_suite(
     workflow: Workflow,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
 from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
 from governance.evals.judging import judge
@@ -20,6 +21,8 @@ __all__ = (
     "finished_run",
     "freeze_draft",
     "freeze_suite",
+    "import_as_version",
+    "import_into_draft",
     "judge",
     "put_case",
     "remove_case",

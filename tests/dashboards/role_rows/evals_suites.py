@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from base64 import b64encode
 from typing import Any
 
 from governance.evals import services as evals
@@ -28,6 +30,11 @@ CASE: dict[str, Any] = {
 # The mark says what the person was looking at: it comes with the world.
 FREEZE: dict[str, Any] = {"reason": "Mail that was missing."}
 REMOVE: dict[str, Any] = {"reason": "Nobody writes that.", "key": "draft"}
+FILE = b"id,input,expected\n1,Where is it?,parcel\n"
+IMPORT: dict[str, Any] = {
+    "act": "preview", "into": "draft", "name": "cases.csv",
+    "kept": b64encode(zlib.compress(FILE)).decode(),
+}  # fmt: skip
 ROWS: dict[str, Row] = {
     "suites": Row(LOGGED_IN),
     "suite": Row(READERS, key="suite"),
@@ -37,6 +44,11 @@ ROWS: dict[str, Row] = {
     "suite-case-remove": Row(NONE, EDITS, key="suite", data=REMOVE),
     "suite-undo": Row(NONE, EDITS, key="suite"),
     "suite-freeze": Row(NONE, EDITS, key="suite", data=FREEZE),
+    # Without an exception or a run in its address it leads to the empty form.
+    "case-make": Row(EDITS, EDITS, key="suite"),
+    "suite-import": Row(EDITS, EDITS, key="suite", data=IMPORT),
+    "suite-import-refused": Row(NONE, EDITS, key="suite", data={"refused": "line,key,why"}),
+    "suite-export": Row(NONE, READERS, key="suite", data={"format": "csv"}),
     "suite-confirm": Row(NONE, {EXECUTIVE, OWNER}, key="suite to confirm", data={"version": 1}),
 }
 
