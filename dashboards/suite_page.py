@@ -19,6 +19,7 @@ from dashboards.windows import whole_number
 from governance.common.time import now
 from governance.evals.coverage import Coverage, Facet, coverage, facets_of, traffic
 from governance.evals.drafts import WRITTEN, draft_mark, open_edits
+from governance.evals.labelling import sample_of
 from governance.evals.models import Case, SuiteVersion
 from governance.evals.suite_lists import Listed, page_of
 from governance.evals.suites import newest_version
@@ -116,6 +117,8 @@ def context(request: UserRequest, place: Place) -> dict[str, Any]:
         "must_pass": sum(facet.cases for facet in own if facet.must_pass),
         "look_alikes": sum(facet.cases for facet in own if facet.look_alike),
         "versions": versions,
+        "sample": sample_of(place.workflow) if place.kind == Kind.RECENT else None,
+        "origin": place.suite.origin if place.suite else {},
         "age_days": (now() - place.suite.sampled_to).days
         if place.suite and place.suite.sampled_to
         else None,

@@ -33,6 +33,7 @@ VIEWS = (
     "suites",
     "cases",
     "suite_files",
+    "labelling",
     "exceptions",
     "receipts",
     "audit",

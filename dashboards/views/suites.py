@@ -117,9 +117,10 @@ def freeze(request: UserRequest, slug: str, kind: str) -> HttpResponse:
         return _page(request, place, error=first_error(form), status=422)
     said = form.cleaned_data
     try:
-        frozen = services.freeze_draft(
-            place.workflow, kind, actor=request.user, reason=said["reason"], mark=said["mark"]
-        )
+        if place.kind == SuiteVersion.Kind.RECENT:
+            frozen = services.freeze_sample(place.workflow, actor=request.user, **said)
+        else:
+            frozen = services.freeze_draft(place.workflow, kind, actor=request.user, **said)
     except GovernanceError as refusal:
         return _page(
             request, place, error=str(refusal), typed=said["reason"], status=refusal.status

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -16,13 +17,18 @@ from governance.audit.chain import HasActor
 from governance.common.canonical import canonical
 from governance.common.errors import InvalidInputError
 from governance.common.time import now
+from governance.evals.cases import Row
 from governance.evals.models import SuiteVersion
+from governance.evals.scrubbing import scrubbed
 from governance.evals.suites import freeze_suite
 from governance.receipts.models import Receipt
+from governance.receipts.services import redaction_patterns
 from governance.workflows.models import Workflow
 
 # Receipts carry no texts, so whoever keeps the cases hands them over: case ids → cases with
-# `input` and `expected`. A case id without a label is left out of the answer.
+# `input` and, where it has a label, `expected`. A case id without a text is left out.
+MOST_DAYS = 14
+MOST_DRAWN = 2_000
 Source = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
 
 
@@ -60,8 +66,48 @@ def sample_recent_suite(
     Raises:
         InvalidInputError: no source, or nothing that ran in the window has a label.
     """
-    if not 1 <= days <= 14:
-        raise InvalidInputError("A recent suite covers 1 to 14 days.")
+    drawn = draw(
+        workflow, days=days, size=size, seed=seed, cases=cases_by_case_id, only_labelled=True
+    )
+    if not drawn.rows:
+        raise InvalidInputError(f"Nothing that ran in the last {days} days has a label.")
+    return freeze_suite(
+        workflow, SuiteVersion.Kind.RECENT, drawn.rows, actor=actor, sampled_from=drawn.since,
+        sampled_to=drawn.until,
+        origin={**drawn.rule, "drawn": len(drawn.rows), "labelled": len(drawn.rows)},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample of what ran between two moments, and the rule that drew it."""
+
+    rows: list[Row]
+    since: datetime
+    until: datetime
+    rule: dict[str, Any]
+
+
+def draw(
+    workflow: Workflow,
+    *,
+    days: int = MOST_DAYS,
+    size: int = 200,
+    seed: str = "",
+    cases: Mapping[str, Mapping[str, Any]] | None = None,
+    only_labelled: bool = False,
+) -> Drawn:
+    """Draw cases from the receipts of the last days, in proportion to the traffic per segment.
+
+    Each text is drawn once, without personal data. A row without a label has an empty `expected`.
+
+    Raises:
+        InvalidInputError: a wrong window, or no source of texts.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidInputError(f"A recent suite covers 1 to {MOST_DAYS} days.")
+    if not 1 <= size <= MOST_DRAWN:
+        raise InvalidInputError(f"A sample has 1 to {MOST_DRAWN:,} cases.")
     until = now()
     since = until - timedelta(days=days)
     ran = (
@@ -75,30 +121,38 @@ def sample_recent_suite(
     for segment, case_id in ran:
         segments[segment].append(case_id)
     case_ids = sorted({case_id for ids in segments.values() for case_id in ids})
-    labelled = cases_by_case_id if cases_by_case_id is not None else _source(workflow)(case_ids)
-    usable = _without_repeats(segments, labelled)
-    if not usable:
-        raise InvalidInputError(f"Nothing that ran in the last {days} days has a label.")
-    drawn = {
-        case_id
-        for ids in _stratified(usable, size, seed or until.date().isoformat())
+    known = cases if cases is not None else texts_of(workflow, case_ids)
+    if only_labelled:
+        known = {case_id: case for case_id, case in known.items() if case.get("expected")}
+    usable = _without_repeats(segments, known)
+    chosen_seed = seed or until.date().isoformat()
+    drawn = _stratified(usable, size, chosen_seed) if usable else []
+    of = {
+        case_id: segment
+        for segment, ids in zip(sorted(usable), drawn, strict=True)
         for case_id in ids
     }
-    rows = [{**labelled[case_id], "key": case_id} for case_id in sorted(drawn)]
-    return freeze_suite(
-        workflow, SuiteVersion.Kind.RECENT, rows, actor=actor, sampled_from=since, sampled_to=until
-    )
+    rows = [_row(case_id, of[case_id], known[case_id]) for case_id in sorted(of)]
+    rule = {"kind": "sample", "seed": chosen_seed, "days": days, "size": size}
+    return Drawn(rows, since, until, rule)
+
+
+def _row(case_id: str, segment: str, known: Mapping[str, Any]) -> Row:
+    """One case as the source hands it over, named and placed as its receipt is."""
+    row = {"expected": {}, "reason": "", **known, "key": case_id}
+    row["segment"] = row.get("segment") or segment
+    return scrubbed(row, redaction_patterns())
 
 
 def _without_repeats(
-    segments: Mapping[str, list[str]], labelled: Mapping[str, Mapping[str, Any]]
+    segments: Mapping[str, list[str]], known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[str]]:
-    """Keep the labelled cases per segment, each text once: asking twice tells nothing new."""
+    """Keep the known cases per segment, each text once: asking twice tells nothing new."""
     usable: dict[str, list[str]] = {}
     seen: set[str] = set()
     for segment in sorted(segments):
         for case_id in sorted(segments[segment]):
-            if case_id in labelled and (text := canonical(labelled[case_id]["input"])) not in seen:
+            if case_id in known and (text := canonical(known[case_id]["input"])) not in seen:
                 seen.add(text)
                 usable.setdefault(segment, []).append(case_id)
     return usable

@@ -6,6 +6,7 @@ from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
 from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
 from governance.evals.judging import judge
+from governance.evals.labelling import draw_sample, freeze_sample, label_case
 from governance.evals.policies import confirm_policy, current_policy, set_policy
 from governance.evals.requests import SCHEDULED, finished_run, request_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
@@ -15,15 +16,18 @@ __all__ = (
     "confirm_policy",
     "confirm_suite",
     "current_policy",
+    "draw_sample",
     "drop_edits",
     "editors_since",
     "evidence_suites",
     "finished_run",
     "freeze_draft",
+    "freeze_sample",
     "freeze_suite",
     "import_as_version",
     "import_into_draft",
     "judge",
+    "label_case",
     "put_case",
     "remove_case",
     "request_run",
