@@ -15,6 +15,8 @@ from governance.common.errors import InvalidInputError
 from governance.common.json_faults import LARGEST_SAFE_INTEGER, Twice, fault
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+# Made once: a suite of 100,000 cases is written case by case.
+_PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 DEEPEST = 32  # levels; whoever shows what is stored must be able to walk it
 
 
@@ -77,7 +79,7 @@ def canonical(value: Any) -> str:
     if _is_plain(value):
         # Seven times faster than rfc8785, which matters for a corpus of 100,000 documents.
         try:
-            text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            text = _PLAIN.encode(value)
             text.encode()
         except UnicodeError as error:
             raise InvalidInputError(_why(value, error)) from error
