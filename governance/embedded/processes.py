@@ -56,9 +56,14 @@ class Child:
     log_start: int
     stop_signals: tuple[signal.Signals, ...]
     stop_seconds: float
+    started_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def reason(self) -> str:
-        """Return the line of its log that tells best why it ended by itself."""
+        """Return the line of its log that tells best why it ended by itself.
+
+        Empty where nothing there can: who was killed from outside had no time to say so, and its
+        last line is about something else.
+        """
         with self.log.open("rb") as stream:
             stream.seek(max(self.log_start, self.log.stat().st_size - TAIL_BYTES))
             tail = stream.read().decode(errors="replace")
@@ -67,6 +72,8 @@ class Child:
             for line in reversed(lines):
                 if re.search(telling, line):
                     return line
+        if (self.process.returncode or 0) < 0:
+            return ""
         return lines[-1] if lines else "it said nothing"
 
     def ending(self) -> str:

@@ -25,6 +25,8 @@ from governance.embedded.processes import Child, Processes, StartError
 from governance.embedded.servers import Servers, hold, start_private
 from governance.embedded.sockets import remove_socket_folder
 
+DEMO = "demo"
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before the demo is started again
 READY_SECONDS = 90
 FULL_BYTES = 20_000_000
 WEB_WORKERS = 2
@@ -149,12 +151,23 @@ class Supervisor:
         self._announce(with_demo=with_demo)
 
     def _wait(self, processes: Processes) -> None:
-        while (child := processes.crashed()) is None:
+        """Watch until something that is needed ends. The demo is not: it is started again."""
+        pause = FIRST_PAUSE / 2
+        demo_at = 0.0  # when it is due again, by the monotonic clock; 0 while it runs
+        while True:
+            child = processes.crashed()
+            if child is not None and child.name == DEMO:
+                processes.finish(child)
+                ran = time.monotonic() - child.started_at
+                pause = FIRST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+                demo_at = time.monotonic() + pause
+                say(f"The demo application {_how(child)}. It is started again in {pause:.0f} s")
+            elif child is not None:
+                raise StartError(f"{child.name} {_how(child)}, so everything else is stopped too")
+            elif demo_at and time.monotonic() >= demo_at:
+                demo_at = 0.0
+                self._start_demo(processes)
             time.sleep(0.25)
-        raise StartError(
-            f"{child.name} stopped by itself ({child.ending()}), so everything else is stopped"
-            f" too: {child.reason()} (see {child.log})"
-        )
 
     def _migrate(self, processes: Processes, servers: Servers) -> None:
         say("Bringing the database up to date")
@@ -209,9 +222,7 @@ class Supervisor:
         """Start the demo's own application, an ordinary client of ours, and name its accounts."""
         folder, address = self.plan.data_dir, self.plan.address
         arguments = ("--token-file", str(self._token), "--data", str(folder / "demo.json"))
-        self._child(
-            processes, "demo", "-m", "governance.demo.support", "--url", address, *arguments
-        )
+        self._child(processes, DEMO, "-m", "governance.demo.support", "--url", address, *arguments)
 
     def _announce(self, *, with_demo: bool) -> None:
         say(f"ready {self.plan.address}")
@@ -277,6 +288,13 @@ class Supervisor:
             stop_signals=stop_signals,
             stop_seconds=stop_seconds,
         )
+
+
+def _how(child: Child) -> str:
+    """How a child ended, why if its log says so, and where to read more."""
+    reason = child.reason()
+    why = f": {reason}" if reason else ""
+    return f"stopped by itself ({child.ending()}){why} (see {child.log})"
 
 
 def say(line: str) -> None:

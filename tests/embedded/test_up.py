@@ -95,7 +95,7 @@ def command(pid: int) -> str:
         return ""
 
 
-def gone(pids: dict[int, str], seconds: float = 60) -> bool:
+def gone(pids: dict[int, str], seconds: float = 0) -> bool:
     """Whether all of them have ended, waiting for it at most so long."""
     deadline = time.monotonic() + seconds
     while any(stat_of(pid) for pid in pids):
@@ -176,7 +176,7 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_works(
     family = killed.family()
     os.kill(killed.supervisor(), signal.SIGKILL)
     assert killed.end() != 0
-    assert gone(family), {pid: line for pid, line in family.items() if stat_of(pid)}
+    assert gone(family, seconds=60), {pid: line for pid, line in family.items() if stat_of(pid)}
 
     run = up()
     run.until_ready()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 HANDOVER = (
     "Thank you for writing to Kettlewick. A colleague will read your message and answer you"
-    " personally; we are open Monday to Friday from 8 to 18 and Saturday from 9 to 13."
+    " personally; we are open Monday to Thursday from 8 to 18, Friday to 17 and Saturday"
+    " from 9 to 13."
 )
 REPLIES: Mapping[str, str] = {
     "delivery_status": (
