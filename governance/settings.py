@@ -329,5 +329,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "WARNING")},
-    "loggers": {"axes": {"level": "ERROR"}},
+    "filters": {"one_line": {"()": "governance.common.logs.OneLine"}},
+    "loggers": {"axes": {"level": "ERROR"}, "django.request": {"filters": ["one_line"]}},
 }
