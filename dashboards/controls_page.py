@@ -106,6 +106,7 @@ class Held:
     to_come: bool
     decisions: int
     may_end: bool
+    barred: str = ""  # why the delegate will not be able to approve everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,18 @@ def gaps(user: User, at: datetime, ahead: timedelta = AHEAD) -> list[Gap]:
     ]
 
 
+# Whose daily work makes changes, or what judges them: who helped does not approve.
+HELPS_WITH = {User.Role.BUILDER: "makes releases", User.Role.ANALYST: "edits suites"}
+
+
+def barred(person: User) -> str:
+    """Say why this delegate will not be able to approve everything; empty where they will."""
+    helps = HELPS_WITH.get(User.Role(person.role))
+    if helps is None:
+        return ""
+    return f"{person} {helps}, and cannot approve a change that they helped to make."
+
+
 def delegations(user: User, at: datetime) -> list[Held]:
     """Who decides for whom, as far as this person sees it; newest first."""
     rows = (
@@ -278,6 +291,7 @@ def _held(row: Delegation, user: User, at: datetime) -> Held:
         span=words.span(row.starts_at, row.ends_at),
         to_come=to_come,
         decisions=vars(row)["decisions"],
+        barred=barred(row.delegate) if to_come else "",
         may_end=to_come and can(user, "delegation.revoke", row),
     )
 

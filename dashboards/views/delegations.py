@@ -56,6 +56,7 @@ def _page(
         "may_delegate": can(user, "delegation.give"),
         "may_note": user.role != User.Role.NONE,
         "notes_others": user.role in (User.Role.EXECUTIVE, User.Role.ADMIN),
+        "may_be_barred": page.HELPS_WITH,
         "people": people() if user.role != User.Role.NONE else (),
         "today": at.date(),
         "longest": services.LONGEST_DELEGATION.days,
@@ -85,6 +86,8 @@ def give(request: UserRequest) -> HttpResponse:
         return _page(request, error=str(refusal), typed=request.POST, status=refusal.status)
     when = span(held.starts_at, held.ends_at)
     messages.success(request, f"{held.delegate} decides for you: {when}.")
+    if why := page.barred(held.delegate):
+        messages.warning(request, f"{why} You, or nobody, decide on those.")
     return redirect("delegations")
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from governance.common.time import now
 from governance.people.models import ApiToken
+from governance.receipts.models import Receipt
 from governance.releases.models import LiveRelease
 from governance.rollouts.models import LiveChange, Rollback
 from governance.rollouts.recovery_models import Convergence
 
 SENDERS_OF = timedelta(hours=24)  # who sent receipts in this time before counts as an application
 WATCHED_FOR = timedelta(hours=24)
+NAMED_FOR = timedelta(days=7)  # who fell silent before that is still named, and not waited for
 
 
 def confirm_served(rollback: Rollback, clicked_at: datetime) -> Convergence | None:
@@ -59,6 +62,14 @@ class Application:
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """A sender that had fallen silent a day before the rollback: nobody waits for it."""
+
+    name: str
+    last_at: datetime  # its newest run
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What the receipts say about one rollback."""
 
@@ -70,6 +81,7 @@ class Proof:
     applications: tuple[Application, ...]
     watched_until: datetime
     moved_on: LiveChange | None  # what ended the watching early
+    unseen: tuple[Unseen, ...] = ()  # not among the applications, so they hold nothing up
 
     def count(self, state: str) -> int:
         return sum(application.state == state for application in self.applications)
@@ -93,7 +105,8 @@ class Proof:
 def proof(rollback: Rollback) -> Proof:
     """Read the proof from the receipts of a day before and after, or until the next move.
 
-    Three queries, whatever the number of receipts shown; the one over receipts reads an index.
+    Three queries, whatever the number of receipts shown, and one more over receipts where a token
+    may have fallen silent; those over receipts read an index.
     """
     kept = Convergence.objects.filter(rollback=rollback).first()
     served_at = kept.served_at if kept is not None else rollback.done_at
@@ -138,15 +151,22 @@ def proof(rollback: Rollback) -> Proof:
             },
         )  # fmt: skip
         rows = cursor.fetchall()
-    tokens = ApiToken.objects.filter(pk__in=[row[0] for row in rows if row[0]])
+    sent = {row[0] for row in rows if row[0]}
     names: dict[int, str] = {}
-    # Who cannot send any more is not waited for: a revoked token, and a history that was brought
-    # in without one. What they sent since still counts.
+    silent: dict[int, str] = {}
+    # Who cannot send any more is not waited for: a token that is revoked or has expired, and a
+    # history that was brought in without one. What they sent since still counts.
     gone: set[int | None] = {None}
-    for key, name, revoked_at in tokens.values_list("pk", "name", "revoked_at"):
-        names[key] = name
-        if revoked_at is not None:
-            gone.add(key)
+    for token in ApiToken.objects.filter(
+        Q(pk__in=sent)
+        | Q(scopes__contains=[ApiToken.Scope.RECEIPTS_WRITE], last_used_at__gte=since - NAMED_FOR)
+    ):
+        is_gone = token.revoked_at is not None or (token.expires_at and token.expires_at <= now())
+        if token.pk in sent:
+            names[token.pk] = token.name
+            gone |= {token.pk} if is_gone else set()
+        elif not is_gone:
+            silent[token.pk] = token.name
     applications = tuple(
         sorted(
             (
@@ -166,4 +186,21 @@ def proof(rollback: Rollback) -> Proof:
         applications=applications,
         watched_until=watched_until,
         moved_on=moved_on,
+        unseen=_unseen(rollback.workflow_id, silent, since) if silent else (),
     )
+
+
+def _unseen(workflow_id: int, names: Mapping[int, str], since: datetime) -> tuple[Unseen, ...]:
+    """Name those of these tokens that sent receipts of this workflow in the week before."""
+    earliest = since - NAMED_FOR
+    seen = (
+        Receipt.objects.filter(
+            workflow=workflow_id, token_id__in=list(names),
+            day__range=(earliest.date(), since.date()), started_at__range=(earliest, since),
+        )
+        .order_by()
+        .values_list("token_id")
+        .annotate(last_at=Max("started_at"))
+    )  # fmt: skip
+    found = [Unseen(names[key], last_at) for key, last_at in seen if key is not None]
+    return tuple(sorted(found, key=lambda one: one.name))

@@ -338,6 +338,25 @@ def test_the_register_shows_who_decides_and_the_coming_gap(
     assert "Nobody is noted as away" in text(client, "/controls/delegations/")
 
 
+def test_who_delegates_to_a_builder_reads_what_a_builder_cannot_approve(
+    owner: User, builder: User, controller: User, cfo: User, workflow: Workflow,
+    confirmed: Login, login: Login,
+) -> None:  # fmt: skip
+    client = confirmed(owner)
+    form = text(client, "/controls/delegations/")
+    assert f"{builder}: makes changes, decides on those of others only" in form
+    assert f"{controller}: makes changes" not in form
+    day = (now() + 5 * DAY).date().isoformat()
+    given = {"first": day, "last": day, "to": builder.pk, "reason": "Conference."}
+    answer = client.post("/controls/delegations/give/", given, follow=True)
+    cannot = f"{builder} makes releases, and cannot approve a change that they helped to make."
+    assert f"{cannot} You, or nobody, decide on those." in answer.content.decode()
+    assert cannot in text(login(cfo), "/controls/delegations/")
+    client.post(f"/controls/delegations/{Delegation.objects.get().pk}/revoke/", {"reason": "No."})
+    client.post("/controls/delegations/give/", {**given, "to": controller.pk})
+    assert "cannot approve a change" not in text(client, "/controls/delegations/")
+
+
 def test_a_delegate_finds_the_decision_and_takes_it(
     propose: Callable[..., Promotion], owner: User, controller: User, confirmed: Login
 ) -> None:

@@ -127,6 +127,17 @@ def test_an_unauthorised_change_names_what_since_when_and_the_first_case(
     assert shown(login(cfo)) == ""
 
 
+def test_a_heading_is_not_said_again_by_its_sentence(
+    foreign: ExceptionCase, cfo: User, measured: None, login: Login
+) -> None:
+    ExceptionCase.objects.update(
+        kind=ExceptionCase.Kind.UNDECLARED, title="Undeclared change of r6, Guardrails: …"
+    )
+    said = shown(login(cfo))
+    assert "Undeclared change in Support triage.</strong> r6, Guardrails: …. Since" in said
+    assert said.count("Undeclared change") == 1
+
+
 def test_a_past_week_keeps_what_was_foreign_in_it_but_not_what_was_dismissed(
     workflow: Workflow, live: Release, cfo: User, analyst: User, measured: None, login: Login
 ) -> None:

@@ -127,7 +127,7 @@ def test_the_next_move_ends_the_watching(
     report("router", fix.release)
     page = words(client, Rollback.objects.get().pk)
     assert "Converged" in page
-    assert "then promotion changed what runs" in page
+    assert "then something else changed what runs (promotion)" in page
 
 
 def test_where_nobody_here_can_switch_the_page_says_so_and_names_who_was_asked(

@@ -106,6 +106,11 @@ def test_the_switch_takes_everything_off_and_only_the_owner_puts_it_on(
     assert "&lt;b&gt;secrets" in page
     assert post(client, "switch-off", reason="Again.").status_code == 409
     assert post(confirmed(analyst), "switch-on", reason="Mine.").status_code == 403
+    unproved = login(owner)
+    asked = post(unproved, "switch-on", act="switch-on", reason="The prompt is mended.")
+    assert asked["Location"].startswith("/reauthenticate/")
+    # The form is open when the password is proved, with what was typed.
+    assert 'value="The prompt is mended."' in unproved.get(PAGE).content.decode()
     assert post(confirmed(owner), "switch-on", reason="Mended.").status_code == 302
     assert not LiveRelease.objects.get().switched_off
     history = words(client)

@@ -10,7 +10,12 @@ import pytest
 
 from governance.demo.support import library as libraries
 from governance.demo.support import target
-from governance.demo.support.helpdesk import GATEWAY_SECONDS, first_response_seconds, next_opening
+from governance.demo.support.helpdesk import (
+    GATEWAY_SECONDS,
+    OPENING,
+    first_response_seconds,
+    next_opening,
+)
 from governance.demo.support.library import (
     INJECTION,
     ORDINARY,
@@ -22,6 +27,7 @@ from governance.demo.support.library import (
 )
 from governance.demo.support.must_pass import MUST_PASS
 from governance.demo.support.releases import BY_KEY
+from governance.demo.support.replies import HANDOVER
 from governance.demo.support.suites import adversarial_cases, golden_cases
 from governance.demo.support.traffic import dated_messages
 from governance.releases.diff import MEDIUM, compare
@@ -156,3 +162,21 @@ def test_other_peoples_messages_take_the_place_of_ours(
     assert right / len(mails) > 0.6
     assert 100 < len(golden_cases(library)) <= 900
     assert len(adversarial_cases(library)) == 120
+
+
+def test_customers_and_readers_are_told_the_hours_that_the_help_desk_keeps() -> None:
+    hours = [day and (day[0].hour, day[1].hour) for day in OPENING]
+    assert hours[0] == hours[1] == hours[2] == hours[3]
+    (first, last), friday, saturday, sunday = hours[3] or (0, 0), hours[4], hours[5], hours[6]
+    assert friday is not None
+    assert saturday is not None
+    assert (friday[0], sunday) == (first, None)
+    assert (
+        f"Monday to Thursday from {first} to {last}, Friday to {friday[1]}"
+        f" and Saturday from {saturday[0]} to {saturday[1]}." in HANDOVER
+    )
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "demo.md").read_text()
+    assert (
+        f"Monday to Thursday {first}–{last}, Friday {first}–{friday[1]},"
+        f" Saturday {saturday[0]}–{saturday[1]}" in docs
+    )

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from django.db import Error as DatabaseError
 from django.db import transaction
+from django.test import Client
 
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now, story_time
 from governance.kpis.models import Kpi
-from governance.people.models import User
+from governance.people.models import ApiToken, User
 from governance.people.services import create_token, revoke_token
 from governance.receipts.drafts import ReceiptDraft
 from governance.receipts.services import store
@@ -200,6 +201,34 @@ def test_nobody_waits_for_a_sender_that_cannot_send_any_more(
     states = {one.name: one.state for one in convergence.proof(rollback).applications}
 
     assert states == {"router": "confirmed", "revoked since": "wrong"}
+
+
+def test_who_fell_silent_a_day_before_is_named_and_holds_nothing_up(
+    better: Promotion, live: Release, workflow: Workflow, builder: User, owner: User,
+    login: Callable[[User], Client],
+) -> None:  # fmt: skip
+    tokens = {
+        name: create_token(name, scopes=["receipts:write"], actor=TESTER)[0]
+        for name in ("router", "old portal", "elsewhere")
+    }
+    past = now() - convergence.SENDERS_OF - timedelta(hours=1)
+    with story_time(past):
+        report(better.release_id, workflow, ["c"], "long ago", tokens["old portal"])
+    ApiToken.objects.update(last_used_at=past)
+    report(better.release_id, workflow, ["c"], "before", tokens["router"])
+    rollback = services.roll_back(workflow, actor=builder, reason="Bad.")
+    convergence.confirm_served(rollback, now())
+    report(live.pk, workflow, ["d"], "after", tokens["router"])
+
+    proof = convergence.proof(rollback)
+
+    assert [one.name for one in proof.applications] == ["router"]
+    assert proof.is_complete
+    assert [one.name for one in proof.unseen] == ["old portal"]
+    assert abs(proof.unseen[0].last_at - past) < timedelta(minutes=1)
+    page = login(owner).get(f"/rollbacks/{rollback.pk}/").content.decode()
+    assert "Converged" in page
+    assert '<span class="strong">old portal</span>, not seen since' in page
 
 
 def written(post_mortem: PostMortem, writer: User) -> None:
