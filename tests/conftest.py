@@ -34,6 +34,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with django_db_blocker.unblock():
         connection.close()
         connection.settings_dict["OPTIONS"].pop("assume_role")
+        # A thread of the live server may still hold a connection for a client that keeps its own.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND usename = current_user"
+                " AND pid <> pg_backend_pid()"
+            )
 
 
 def _flush(statements: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from governance.common.canonical import digest
 from governance.common.time import story_time
 from governance.demo.support import WORKFLOW
 from governance.demo.support.helpdesk import CURRENCY, first_response_seconds
-from governance.demo.support.labels import labelled
+from governance.demo.support.labels import is_labelled, judge
 from governance.demo.support.library import Library
 from governance.demo.support.router import Decision
 from governance.demo.support.suites import expectation
@@ -96,16 +96,17 @@ class PastRuns:
         claim: str,
     ) -> ReceiptDraft:
         decision = self.decision(release, arrival)
+        judged = judge(expectation(arrival.message), decision)
         measures = {
             "first_response_s": first_response_seconds(
                 arrival.at, arrival.case_id, escalated=decision.escalated,
                 latency_ms=decision.latency_ms,
             ),
             "confidence": decision.confidence,
+            "silent_error": float(judged.silent_error),
         }  # fmt: skip
-        right = labelled(arrival.case_id, expectation(arrival.message), decision)
-        if right is not None:
-            measures["correct"] = float(right)
+        if is_labelled(arrival.case_id):
+            measures["correct"] = float(judged.right)
         named = "" if claim == "none" else claim or release.pk
         return ReceiptDraft(
             run_id=digest([arrival.case_id, named, release.pk])[7:39],
@@ -120,6 +121,7 @@ class PastRuns:
             currency=CURRENCY,
             escalated=decision.escalated,
             outcome=decision.reason or decision.answer,
+            quality=float(judged.right),
             refs={"ticket": arrival.case_id.partition(".")[0].upper()},
             measures=measures,
             violations=list(decision.violations),

@@ -23,7 +23,8 @@ HIGHEST_COST = Decimal("1e9")
 HIGHEST_AMOUNT = Decimal("1e13")
 LARGEST_MEASURE = 1e12
 LONGEST_MEASURE = timedelta(days=3652)  # ten years
-SHARES = frozenset({"correct", "policy_ok"})  # of these, every mean is read as a share
+# Of these, every mean is read as a share.
+SHARES = frozenset({"correct", "policy_ok", "silent_error"})
 MOST_MEASURES = 30
 LONGEST_OBSERVED = 2_000  # characters: names of tools or documents, joined
 MOST_NAMES = 30  # references, observed names, violations
@@ -107,7 +108,7 @@ def checked(
         moment: the true time now; decides which `started_at` is too old or ahead of the clock.
         patterns: an operator's own patterns of personal data, see `redaction`.
         units: of measures that a KPI reads (share, seconds, ms), which bounds them; else the
-            name does: `correct` and `policy_ok` are shares, `_s` is seconds, `_ms` milliseconds.
+            name does: those of SHARES are shares, `_s` is seconds, `_ms` milliseconds.
 
     Raises:
         InvalidInputError: one sentence about the first value that cannot be accepted.

@@ -27,8 +27,10 @@ def test_measures_at_their_bounds_are_accepted(workflow: Workflow) -> None:
 def test_a_refused_measure_is_named_with_its_unit_and_bounds(workflow: Workflow) -> None:
     drafts = [
         draft("a", measures={"correct": 1e9}), draft("b", measures={"first_response_s": -1.0}),
+        draft("c", measures={"silent_error": 2.0}),
     ]  # fmt: skip
-    share, time = (refusal.error for refusal in store(drafts).refused)
+    share, time, silent = (refusal.error for refusal in store(drafts).refused)
+    assert silent == "measures.silent_error is a share: it must be from 0 to 1."
     assert share == "measures.correct is a share: it must be from 0 to 1."
     assert time == (
         "measures.first_response_s is a time: it must be from 0 to 315,532,800 seconds (ten years)."

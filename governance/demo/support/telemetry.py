@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from governance.demo.support import WORKFLOW
 from governance.demo.support.helpdesk import CURRENCY, first_response_seconds
-from governance.demo.support.labels import labelled
+from governance.demo.support.labels import is_labelled, judge
 from governance.demo.support.release_source import Running
 from governance.demo.support.router import Decision
 from governance.demo.support.suites import expectation
@@ -100,6 +100,7 @@ def _report(span: Span, decision: Decision, arrival: Arrival, now: datetime) -> 
     seconds = first_response_seconds(
         now, arrival.case_id, escalated=decision.escalated, latency_ms=decision.latency_ms
     )
+    judged = judge(expectation(arrival.message), decision)
     span.set_attributes(
         {
             "countersign.cost": str(decision.cost),
@@ -110,8 +111,10 @@ def _report(span: Span, decision: Decision, arrival: Arrival, now: datetime) -> 
             "countersign.violations": list(decision.violations),
             "countersign.measure.first_response_s": seconds,
             "countersign.measure.confidence": decision.confidence,
+            # Known of every run, so that the guard of a pilot has something to compare.
+            "countersign.quality": float(judged.right),
+            "countersign.measure.silent_error": float(judged.silent_error),
         }
     )
-    right = labelled(arrival.case_id, expectation(arrival.message), decision)
-    if right is not None:
-        span.set_attribute("countersign.measure.correct", float(right))
+    if is_labelled(arrival.case_id):
+        span.set_attribute("countersign.measure.correct", float(judged.right))
