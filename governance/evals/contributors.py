@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
 
 from governance.evals.models import GatePolicy, SuiteVersion
+from governance.evals.setup_models import EvalTarget, Evaluator
 from governance.workflows.models import Workflow
 
 
@@ -13,12 +17,20 @@ def editors_since(
 ) -> set[int]:
     """Return who edited, since `moment`, what judges a candidate: they may not approve it.
 
-    An edit that another person confirmed before `proposed_at` (default: by now) does not count.
-    A policy that is not in force judges nothing, so its author does not count either.
+    That is whoever froze a suite or has an edit in it, and whoever changed how releases are called
+    or scored. An edit that another person confirmed before `proposed_at` (default: by now) does not
+    count. A policy that is not in force judges nothing, so its author does not count either.
     """
-    suites = SuiteVersion.objects.filter(workflow=workflow, frozen_at__gt=moment)
+    in_time = Q(confirmed_at__isnull=False)
+    if proposed_at is not None:
+        in_time &= Q(confirmed_at__lt=proposed_at)
+    suites = SuiteVersion.objects.filter(~in_time, workflow=workflow, frozen_at__gt=moment)
     edited = suites.order_by().values_list("frozen_by_id", flat=True)
+    others: list[QuerySet[Any, int | None]] = [suites.order_by().values_list("editors", flat=True)]
+    for model in (Evaluator, EvalTarget):
+        rows = model.objects.filter(~in_time, workflow=workflow, created_at__gt=moment)
+        others.append(rows.order_by().values_list("created_by_id", flat=True))
     if proposed_at is not None:
         late = GatePolicy.objects.filter(workflow=workflow, confirmed_at__gt=proposed_at)
-        edited = edited.union(late.order_by().values_list("proposed_by_id", flat=True))
-    return {pk for pk in edited if pk is not None}
+        others.append(late.order_by().values_list("proposed_by_id", flat=True))
+    return {pk for pk in edited.union(*others) if pk is not None}

@@ -14,9 +14,11 @@ from django.db.utils import ProgrammingError
 from governance.common.canonical import digest_text
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
+from governance.evals import drafts
 from governance.evals.models import EvalRun, GatePolicy, GateReport, SuiteVersion
 from governance.evals.services import (
     confirm_policy,
+    confirm_suite,
     current_policy,
     editors_since,
     evidence_suites,
@@ -24,6 +26,7 @@ from governance.evals.services import (
     judge,
     set_policy,
 )
+from governance.evals.setup_models import EvalTarget, Evaluator
 from governance.people.models import User
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
@@ -164,6 +167,41 @@ def test_whoever_edits_what_judges_is_a_contributor(
     # The same policy, confirmed only after the proposal, makes its author a contributor.
     assert editors_since(workflow, start, proposed_at=start) == {analyst.pk, owner.pk}
     assert editors_since(workflow, now()) == set()
+
+
+def test_everybody_whose_edit_came_in_is_a_contributor_until_another_person_confirms(
+    workflow: Workflow, analyst: User, builder: User, cfo: User, golden: SuiteVersion
+) -> None:
+    start = now() - timedelta(seconds=1)
+    case = {
+        "key": "new-1", "input": {"number": 901}, "expected": {"answer": "answer 901"},
+        "reason": "It was missed.",
+    }  # fmt: skip
+    drafts.put_case(workflow, "golden", case, actor=builder, seen="")
+    frozen = drafts.freeze_draft(
+        workflow, "golden", actor=analyst, reason="One more.",
+        mark=drafts.draft_mark(workflow, "golden"),
+    )  # fmt: skip
+    assert builder.pk in editors_since(workflow, start)
+    confirm_suite(frozen, actor=cfo)
+    assert builder.pk not in editors_since(workflow, start)
+    # Confirmed only after the proposal, an edit still counts.
+    assert {analyst.pk, builder.pk} <= editors_since(workflow, start, proposed_at=start)
+
+
+@pytest.mark.parametrize("model", [Evaluator, EvalTarget])
+def test_whoever_changes_how_releases_are_called_or_scored_is_a_contributor(
+    workflow: Workflow, analyst: User, cfo: User, model: Any
+) -> None:
+    start = now() - timedelta(seconds=1)
+    row = model.objects.create(
+        workflow=workflow, version=1, digest="sha256:1", content_text="{}", created_by=analyst,
+        created_by_label="analyst", created_at=now(),
+    )  # fmt: skip
+    assert editors_since(workflow, start, proposed_at=now()) == {analyst.pk}
+    model.objects.filter(pk=row.pk).update(confirmed_by=cfo, confirmed_at=now())
+    assert editors_since(workflow, start, proposed_at=now() + timedelta(seconds=1)) == set()
+    assert editors_since(workflow, start, proposed_at=start) == {analyst.pk}
 
 
 def test_the_same_cases_are_the_same_version(workflow: Workflow, analyst: User) -> None:

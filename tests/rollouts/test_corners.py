@@ -74,6 +74,17 @@ def test_margins_confirmed_after_the_proposal_bar_who_set_them(
         approve(promotion, owner)
 
 
+def test_an_owner_whose_cases_another_person_confirmed_may_still_approve(
+    propose: Propose, approve: Approve, owner: User, cfo: User, live: Release, workflow: Workflow
+) -> None:
+    cases = [
+        {"key": f"c{n}", "input": {"number": n}, "expected": {"answer": "yes"}} for n in range(100)
+    ]
+    edited = evals.freeze_suite(workflow, "golden", cases, actor=owner)
+    evals.confirm_suite(edited, actor=cfo)
+    assert approve(propose(), owner).state == Promotion.State.LIVE
+
+
 def test_switching_off_and_on_forgives_nobody_an_edited_suite(
     propose: Propose, approve: Approve, owner: User, live: Release, workflow: Workflow
 ) -> None:
