@@ -23,6 +23,7 @@ from governance.kpis.models import Kpi
 from governance.people.gaps import Away, Cover, uncovered
 from governance.people.models import Absence, Delegation, User
 from governance.receipts.models import Receipt
+from governance.reviews import left_over
 from governance.reviews.cadence import Period
 from governance.rollouts.models import LiveChange, PostMortem, Promotion
 from governance.rollouts.road_models import FreezeWindow
@@ -46,6 +47,7 @@ class Alerts:
     shown: tuple[Alert, ...]
     unfinished: int
     overdue: int
+    left_over: left_over.LeftOver  # what a sign-off is over; read in the same query
 
 
 def load_alerts(
@@ -75,6 +77,7 @@ def load_alerts(
         tuple(shown),
         found["unfinished_count"] if is_now else 0,
         found["overdue_count"] if is_now else 0,
+        left_over.read(found, period, at.date()),
     )
 
 
@@ -126,6 +129,7 @@ def _read(user: User, period: Period, at: datetime, *, is_now: bool) -> Row:
                 )
             )
         ),
+        **left_over.columns(period, user),
     ).get(pk=user.pk)  # fmt: skip
     return dict(row)
 

@@ -28,6 +28,7 @@ from governance.reviews.cadence import (
     Period,
     Task,
 )
+from governance.reviews.left_over import LeftOver
 from governance.reviews.models import Review
 from governance.reviews.services import why_not_worked_through
 from governance.rollouts.models import Approval, LiveChange
@@ -221,12 +222,19 @@ def _exception(
 
 
 def checklist(
-    period: Period, review: Review | None, user: User, *, acts: bool, is_now: bool = False
+    period: Period,
+    review: Review | None,
+    user: User,
+    *,
+    acts: bool,
+    is_now: bool = False,
+    over: LeftOver | None = None,
 ) -> Checklist:
-    """Return the checklist with who did what, and whether this person may sign."""
+    """Return the checklist with who did what, whether this person may sign, and over what."""
     items = {item.key: item for item in review.items.all()} if review else {}
     signed = review is not None and review.signed_off_at is not None
-    acts = acts and not signed and (is_now or not why_not_worked_through(period))
+    worked_through = not signed and (is_now or not why_not_worked_through(period))
+    acts = acts and worked_through
     may_tick = _remembered(user)
     rows = []
     for task in CHECKLISTS[period.kind]:
@@ -267,6 +275,8 @@ def checklist(
         ),
         sign_off_hint=hint,
         sign_off_note=review.sign_off_note if review else "",
+        left_over=over.sentences() if over and worked_through else (),
+        left_over_mark=over.mark if over and worked_through else "",
     )
 
 

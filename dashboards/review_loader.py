@@ -120,7 +120,7 @@ def load_review(
         traced=traced(period, last_day, workflows),
         exceptions=exceptions,
         exceptions_total=in_all,
-        checklist=checklist(period, review, user, acts=acts, is_now=is_now),
+        checklist=checklist(period, review, user, acts=acts, is_now=is_now, over=alerts.left_over),
         drift=tuple(group for workflow in workflows if (group := drift_group(numbers, workflow))),
         explorer=_explorer(kpis) if acts else (),
         data_complete_to="",
@@ -150,7 +150,9 @@ def signed_page(
     # It was current when it was signed, and it goes on looking like that.
     was_current = shown.period.current
     shown.period = replace(_period(period, today), current=was_current)
-    shown.checklist = signed
+    # Reviews signed before left_over was kept have none.
+    kept = tuple(getattr(shown.checklist, "left_over", ()))
+    shown.checklist = replace(signed, left_over=kept)
     shown.frozen_at = signed.signed_off
     return shown
 

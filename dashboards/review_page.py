@@ -205,6 +205,8 @@ class Checklist:
     sign_off_url: str = ""
     sign_off_hint: str = ""
     sign_off_note: str = ""
+    left_over: tuple[str, ...] = ()  # what it is, or was, signed off over
+    left_over_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

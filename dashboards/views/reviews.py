@@ -36,6 +36,12 @@ class NoteForm(forms.Form):
     note = forms.CharField(max_length=500, required=False)
 
 
+class SignOffForm(NoteForm):
+    """The note, and the mark of what the page listed as left open."""
+
+    seen = forms.CharField(max_length=71, required=False)
+
+
 class TickForm(NoteForm):
     """One item, with what was found."""
 
@@ -115,7 +121,7 @@ def sign_off(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """Sign the review off; from then on the page keeps what it shows now."""
     moment = now()
     period = _period(kind, key, moment)
-    form = NoteForm(request.POST)
+    form = SignOffForm(request.POST)
     if not form.is_valid():
         return _page(request, period, moment, error=first_error(form), status=422)
     try:
@@ -124,6 +130,7 @@ def sign_off(request: UserRequest, kind: str, key: str) -> HttpResponse:
             found,
             actor=request.user,
             note=form.cleaned_data["note"],
+            seen=form.cleaned_data["seen"],
             frozen=frozen(period, request.user, found),
         )
     except GovernanceError as refusal:

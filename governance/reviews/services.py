@@ -23,6 +23,7 @@ from governance.reviews.cadence import (
     Task,
     parse_period,
 )
+from governance.reviews.left_over import left_over
 from governance.reviews.models import ChecklistItem, Review
 from governance.workflows.models import Workflow
 
@@ -163,9 +164,22 @@ def review_to_sign(kind: str, key: str, *, actor: User) -> Review:
 
 @audit.atomic()
 def sign_off(
-    review: Review, *, actor: User, note: str = "", frozen: dict[str, Any] | None = None
+    review: Review,
+    *,
+    actor: User,
+    note: str = "",
+    frozen: dict[str, Any] | None = None,
+    seen: str | None = None,
 ) -> Review:
-    """Close a review. `frozen` is what its page showed, kept as it was."""
+    """Close a review.
+
+    What is left open holds nothing up, but it takes a note that says why, and both stay in the
+    record.
+
+    Args:
+        frozen: what its page showed, kept as it was.
+        seen: the mark of what was left over when the person looked; None where nobody was shown.
+    """
     found = _locked(review)
     require(actor, "review.sign_off", found)
     word = PERIOD_WORD[found.kind]
@@ -177,14 +191,22 @@ def sign_off(
             f"{open_items} of the checklist {'is' if open_items == 1 else 'are'} open."
             " Tick everything off, then sign."
         )
+    over = left_over(_parsed(found.kind, found.period), actor)
+    if seen is not None and seen != over.mark:
+        raise StateConflictError(
+            "What is left open is not what this page showed you. Look at it again, then sign."
+        )
+    if over and not note.strip():
+        raise InvalidInputError("Something is left open: say in the note why you sign off over it.")
     found.signed_off_by, found.signed_off_at = actor, now()
     found.sign_off_note = note.strip()[:2_000]
-    found.frozen = frozen if frozen is not None else {}
+    # A review that kept nothing of its page keeps nothing here: the audit has it all the same.
+    found.frozen = {**frozen, "signed_over": over.facts()} if frozen and over else frozen or {}
     found.save(update_fields=["signed_off_by", "signed_off_at", "sign_off_note", "frozen"])
-    audit.record(
-        "review.signed_off", found, actor=actor, reason=found.sign_off_note,
-        kind=found.kind, period=found.period,
-    )  # fmt: skip
+    details: dict[str, Any] = {"kind": found.kind, "period": found.period}
+    if over:
+        details["signed_over"] = over.facts()
+    audit.record("review.signed_off", found, actor=actor, reason=found.sign_off_note, **details)
     return found
 
 

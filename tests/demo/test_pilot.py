@@ -51,7 +51,9 @@ def test_runs_are_judged_as_the_evals_judge_cases() -> None:
     for message, decision in zip(
         messages, router.decide_all([message.text for message in messages]), strict=True
     ):
-        outcome = Outcome(decision.answer, decision.escalated, decision.violations, None, 0.0)
+        outcome = Outcome(
+            decision.answer, decision.escalated, decision.violations, decision.cost, 0.0
+        )
         scored = score(expectation(message), outcome)
         judged = judge(expectation(message), decision)
         assert (judged.right, judged.silent_error) == (scored.correct, scored.silent_error)
