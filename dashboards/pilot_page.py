@@ -18,6 +18,7 @@ from governance.people.models import User
 from governance.people.permissions import can
 from governance.releases.models import LiveRelease
 from governance.rollouts import guard, rules
+from governance.rollouts.guard_samples import judged
 from governance.rollouts.guard_statistics import SMALLEST_SAMPLE, Compared, Verdict
 from governance.rollouts.models import LiveChange, Promotion
 from governance.rollouts.pilot_models import GuardDecision, Pilot
@@ -133,11 +134,11 @@ def pilot_page(promotion: Promotion, user: User, live: LiveRelease | None) -> Pi
     stops = can(user, "workflow.roll_back", promotion.workflow)
     decides = can(user, "promotion.open_pilot", promotion)
     if page.is_open:
-        judged = guard.judged(pilot)
-        runs = judged[0][1]
+        compared = judged(pilot)
+        runs = compared[0][1]
         page.runs = (runs.pilot.n, runs.stable.n)
-        page.rows = evidence_rows([guard.evidence(rule, found) for rule, found in judged[1:]])
-        page.unreported = _unreported(judged[1:]) if all(page.runs) else ""
+        page.rows = evidence_rows([guard.evidence(rule, found) for rule, found in compared[1:]])
+        page.unreported = _unreported(compared[1:]) if all(page.runs) else ""
         page.may_resume = decides and pilot.state == Pilot.State.PAUSED
         page.may_stop = stops
         page.may_ask_gate = promotion.road == Promotion.Road.PILOT and (
@@ -153,11 +154,11 @@ def pilot_page(promotion: Promotion, user: User, live: LiveRelease | None) -> Pi
     return page
 
 
-def _unreported(judged: Sequence[tuple[dict[str, Any], Compared]]) -> str:
+def _unreported(compared: Sequence[tuple[dict[str, Any], Compared]]) -> str:
     """The guardrails that one side or both report nothing of."""
     names = [
         f"“{MEASURE_NAMES.get(rule['measure'], str(rule['measure']).replace('_', ' '))}”"
-        for rule, found in judged
+        for rule, found in compared
         if rule["level"] == "guardrail" and found.verdict == Verdict.NO_DATA
     ]
     return " and ".join(dict.fromkeys(names))

@@ -25,14 +25,19 @@ from governance.rollouts.models import (
     Approval,
     LiveChange,
     PostMortem,
-    PostMortemAction,
     Promotion,
     Rollback,
 )
 from governance.rollouts.pilot_models import GuardDecision, Pilot
 from governance.rollouts.proposal_models import ProposalKey
 from governance.rollouts.push_models import PushDelivery
-from governance.rollouts.recovery_models import Convergence, Drill, Preflight, RecallRow
+from governance.rollouts.recovery_models import (
+    Convergence,
+    Drill,
+    PostMortemAction,
+    Preflight,
+    RecallRow,
+)
 from governance.rollouts.road_models import (
     FreezeException,
     FreezeWindow,

@@ -24,8 +24,8 @@ from governance.common.time import now
 from governance.people.models import User
 from governance.people.permissions import can
 from governance.rollouts import services
-from governance.rollouts.models import PostMortem, PostMortemAction, PostMortemQuerySet
-from governance.rollouts.recovery_models import RecallRow
+from governance.rollouts.models import PostMortem, PostMortemQuerySet
+from governance.rollouts.recovery_models import PostMortemAction, RecallRow
 
 PER_PAGE = 40
 ENTRIES_SHOWN = 15  # of the timeline, at once

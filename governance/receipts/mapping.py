@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -10,7 +9,15 @@ from typing import Any
 
 from governance.common.canonical import is_digest
 from governance.common.errors import InvalidInputError
-from governance.receipts.drafts import LONGEST_OBSERVED, ReceiptDraft, decimal_of
+from governance.receipts.attribute_values import (
+    exact_of,
+    flag_of,
+    float_of,
+    json_of,
+    text_of,
+    violations_of,
+)
+from governance.receipts.drafts import LONGEST_OBSERVED, ReceiptDraft
 from governance.receipts.spans import EVENTS, RESOURCE, SpanData
 
 WORKFLOW_NAMES = (
@@ -116,7 +123,7 @@ def draft_of(spans: Sequence[SpanData], run: SpanData, workflow: str) -> Receipt
             # A digest that the application reports does not hide what its spans show.
             observed[f"{name}.seen"] = observed[name]
         observed[name] = _joined(said if isinstance(said, list) else [said])
-    values = {name: _as_text(name, own["values"].get(name)) for name in OWN_VALUES}
+    values = {name: text_of(name, own["values"].get(name)) for name in OWN_VALUES}
     return ReceiptDraft(
         run_id=run.trace_id,
         trace_id=run.trace_id,
@@ -129,16 +136,16 @@ def draft_of(spans: Sequence[SpanData], run: SpanData, workflow: str) -> Receipt
         duration_ms=run.duration_ns / 1e6,
         cost=_cost(run, spans),
         currency=str(_first(ordered, CURRENCY) or ""),
-        escalated=_flag("countersign.escalated", own["values"].get("escalated")),
-        quality=_float("countersign.quality", own["values"].get("quality")),
-        amount=_decimal("countersign.amount", own["values"].get("amount")),
+        escalated=flag_of("countersign.escalated", own["values"].get("escalated")),
+        quality=float_of("countersign.quality", own["values"].get("quality")),
+        amount=exact_of("countersign.amount", own["values"].get("amount")),
         refs={name: str(text) for name, text in own["ref"].items()},
         measures={
             name: number
             for name, value in own["measure"].items()
-            if (number := _float(f"countersign.measure.{name}", value)) is not None
+            if (number := float_of(f"countersign.measure.{name}", value)) is not None
         },
-        violations=_violations(own["values"].get("violations")),
+        violations=violations_of(own["values"].get("violations")),
         observed=observed,
         model_answered=str(_first(ordered, MODEL) or "")[:200],
         tokens_in=_total(spans, TOKENS_IN),
@@ -253,24 +260,17 @@ def _release_texts(name: str, value: Any) -> Iterator[str]:
     if value is None:
         return
     if name.endswith("tags"):
-        for tag in value if isinstance(value, list) else _json(value) or ():
+        for tag in value if isinstance(value, list) else json_of(value) or ():
             if isinstance(tag, str) and tag.startswith("release:"):
                 yield tag.removeprefix("release:")
         return
-    parsed = _json(value) if isinstance(value, str) and value[:1] in ('"', "{") else value
+    parsed = json_of(value) if isinstance(value, str) and value[:1] in ('"', "{") else value
     if isinstance(parsed, dict):
         parsed = parsed.get("release")
     elif name.endswith("metadata"):
         return
     if isinstance(parsed, str) and parsed:
         yield parsed
-
-
-def _json(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return None
 
 
 def _observed(spans: Sequence[SpanData]) -> dict[str, str]:
@@ -335,8 +335,8 @@ def _total(spans: Sequence[SpanData], names: Sequence[str]) -> int | None:
 def _cost(run: SpanData, spans: Sequence[SpanData]) -> Decimal | None:
     said = run.attributes.get("countersign.cost")
     if said is not None:
-        return _decimal("countersign.cost", said)
-    amounts = [_decimal(COST[0], value) for _, value in _carriers(spans, _cost_value)]
+        return exact_of("countersign.cost", said)
+    amounts = [exact_of(COST[0], value) for _, value in _carriers(spans, _cost_value)]
     # One negative part must not hide in a sum.
     if any(amount is not None and not amount >= 0 for amount in amounts):
         raise InvalidInputError("A cost must be 0 or more.")
@@ -347,7 +347,7 @@ def _cost(run: SpanData, spans: Sequence[SpanData]) -> Decimal | None:
 def _cost_value(attributes: dict[str, Any]) -> Any:
     value = _pick(attributes, COST)
     if value is None and "langfuse.observation.cost_details" in attributes:
-        details = _json(attributes["langfuse.observation.cost_details"])
+        details = json_of(attributes["langfuse.observation.cost_details"])
         value = details.get("total") if isinstance(details, dict) else None
     return value
 
@@ -359,46 +359,3 @@ def _error(run: SpanData) -> str:
     for event in run.attributes.get(EVENTS, ()):
         kind = kind or event["attributes"].get("exception.type")
     return str(kind or "error")[:500]
-
-
-def _as_text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise InvalidInputError(f"countersign.{name} must be text.")
-    return value
-
-
-def _flag(name: str, value: Any) -> bool | None:
-    if value is None or isinstance(value, bool):
-        return value
-    known = {"true": True, "false": False}.get(str(value).lower())
-    if known is None:
-        raise InvalidInputError(f"{name} must be true or false.")
-    return known
-
-
-def _decimal(name: str, value: Any) -> Decimal | None:
-    if value is None:
-        return None
-    number = decimal_of(value)
-    if number is None:
-        raise InvalidInputError(f"{name} must be a number.")
-    return number
-
-
-def _float(name: str, value: Any) -> float | None:
-    if isinstance(value, bool):
-        return float(value)
-    number = _decimal(name, value)
-    return None if number is None else float(number)
-
-
-def _violations(value: Any) -> list[str] | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InvalidInputError("countersign.violations must be a list of names.")
-    return value

@@ -383,19 +383,3 @@ class PostMortem(models.Model):
 
     def __str__(self) -> str:
         return self.title
-
-
-class PostMortemAction(models.Model):
-    """One thing that is done so that it does not happen again."""
-
-    post_mortem = models.ForeignKey(PostMortem, models.PROTECT, related_name="actions")
-    text = models.CharField(max_length=300)
-    owner = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
-    due_on = models.DateField(null=True)
-    done_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering = ("pk",)
-
-    def __str__(self) -> str:
-        return self.text

@@ -18,7 +18,8 @@ from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import require
 from governance.rollouts import impact, recall
-from governance.rollouts.models import LiveChange, PostMortem, PostMortemAction, Rollback
+from governance.rollouts.models import LiveChange, PostMortem, Rollback
+from governance.rollouts.recovery_models import PostMortemAction
 
 DUE_AFTER = timedelta(days=5)
 LONGEST_TIMELINE = 60

@@ -1,4 +1,6 @@
-"""Going back, proved: when it was served, whether the target can run, which cases it touched."""
+"""Going back, proved: when it was served, whether the target can run, which cases it touched,
+what is done so that it does not happen again.
+"""
 
 from __future__ import annotations
 
@@ -127,3 +129,19 @@ class Drill(models.Model):
 
     def __str__(self) -> str:
         return f"Rollback drill of {self.workflow.name}"
+
+
+class PostMortemAction(models.Model):
+    """One thing that is done so that it does not happen again."""
+
+    post_mortem = models.ForeignKey(PostMortem, models.PROTECT, related_name="actions")
+    text = models.CharField(max_length=300)
+    owner = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    due_on = models.DateField(null=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return self.text

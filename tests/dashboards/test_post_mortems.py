@@ -14,7 +14,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from governance.common.time import now, today
 from governance.people.models import User
-from governance.rollouts.models import PostMortem, PostMortemAction, Promotion
+from governance.rollouts.models import PostMortem, Promotion
+from governance.rollouts.recovery_models import PostMortemAction
 from governance.rollouts.services import roll_back
 from governance.workflows.models import Workflow
 from tests.dashboards.sessions import approve, propose  # noqa: F401 - fixtures

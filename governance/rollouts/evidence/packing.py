@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
 from django.db.models.functions import TruncDate
 
 from governance import audit
@@ -28,7 +27,14 @@ from governance.people.models import Signature
 from governance.releases.models import Component, Release
 from governance.rollouts.evidence import facts
 from governance.rollouts.evidence.archive import Archive, sha256_of
-from governance.rollouts.models import Approval, LiveChange, Promotion, Rollback
+from governance.rollouts.evidence.belonging import (
+    about,
+    changes_of,
+    rollbacks_of,
+    touched,
+    within,
+)
+from governance.rollouts.models import Promotion, Rollback
 from governance.rollouts.population import COLUMNS, Population, population, row_of
 from governance.rollouts.recovery_models import Drill, RecallRow
 from governance.workflows.models import Workflow
@@ -72,8 +78,8 @@ class _Scope:
 def pack_promotion(promotion: Promotion, out: IO[bytes], *, actor: Actor | HasActor) -> Packed:
     """Write everything behind one promotion to `out`, and its SHA-256 into the audit chain."""
     workflow = promotion.workflow
-    rollbacks = _rollbacks_of(promotion)
-    mine = _about([promotion.pk], list(rollbacks.values_list("pk", flat=True)), [])
+    rollbacks = rollbacks_of(promotion)
+    mine = about([promotion.pk], list(rollbacks.values_list("pk", flat=True)), [])
     _cover(mine.exclude(verb="evidence.packed"))
     with _snapshot():
         ended = list(rollbacks.order_by("pk").values_list("pk", flat=True))
@@ -84,8 +90,8 @@ def pack_promotion(promotion: Promotion, out: IO[bytes], *, actor: Actor | HasAc
             promotions=[promotion.pk],
             rollbacks=ended,
             drills=[],
-            changes=_changes_of(promotion, ended),
-            events=_about([promotion.pk], ended, []).exclude(verb="evidence.packed"),
+            changes=changes_of(promotion, ended),
+            events=about([promotion.pk], ended, []).exclude(verb="evidence.packed"),
             workflow=workflow.slug,
         )
         packed = _write(scope, out)
@@ -110,10 +116,10 @@ def pack_period(
     chosen = list(workflows)
     slugs = sorted(row.slug for row in chosen)
     mine = AuditEvent.objects.all() if whole else AuditEvent.objects.filter(workflow__in=slugs)
-    mine = mine.filter(_within("occurred_at", start, end))
-    _cover(mine | _about(*_touched(chosen, start, end)).exclude(verb="evidence.packed"))
+    mine = mine.filter(within("occurred_at", start, end))
+    _cover(mine | about(*touched(chosen, start, end)).exclude(verb="evidence.packed"))
     with _snapshot():
-        promotions, rollbacks, drills = _touched(chosen, start, end)
+        promotions, rollbacks, drills = touched(chosen, start, end)
         scope = _Scope(
             name=f"countersign-evidence-{_days(start, end, '-to-')}.zip",
             label=period_label(start, end),
@@ -125,7 +131,7 @@ def pack_period(
             rollbacks=rollbacks,
             drills=drills,
             changes=population(chosen, start, end),
-            events=mine | _about(promotions, rollbacks, drills).exclude(verb="evidence.packed"),
+            events=mine | about(promotions, rollbacks, drills).exclude(verb="evidence.packed"),
             workflow=slugs[0] if len(slugs) == 1 and not whole else "",
         )  # fmt: skip
         packed = _write(scope, out)
@@ -140,33 +146,6 @@ def _days(start: datetime, end: datetime, word: str) -> str:
 def period_label(start: datetime, end: datetime) -> str:
     """How the audit chain calls the pack of this period."""
     return _days(start, end, " to ")
-
-
-def _touched(
-    workflows: Iterable[Workflow], start: datetime, end: datetime
-) -> tuple[list[int], list[int], list[int]]:
-    """The promotions that were asked for, decided or moved; the rollbacks; the drills."""
-    moved = LiveChange.objects.filter(
-        _within("changed_at", start, end), workflow__in=[row.pk for row in workflows]
-    )
-    decided = Approval.objects.filter(_within("decided_at", start, end))
-    promotions = Promotion.objects.filter(workflow__in=[row.pk for row in workflows]).filter(
-        _within("requested_at", start, end)
-        | _within("closed_at", start, end)
-        | Q(pk__in=decided.values("promotion"))
-        | Q(pk__in=moved.values("promotion"))
-    )
-    rollbacks = Rollback.objects.filter(change__in=moved)
-    drills = Drill.objects.filter(changes__in=moved).distinct()
-    return (
-        list(promotions.order_by("pk").values_list("pk", flat=True)),
-        list(rollbacks.order_by("pk").values_list("pk", flat=True)),
-        list(drills.order_by("pk").values_list("pk", flat=True)),
-    )
-
-
-def _within(name: str, start: datetime, end: datetime) -> Q:
-    return Q(**{f"{name}__gte": start, f"{name}__lt": end})
 
 
 def _cover(events: AuditQuerySet) -> None:
@@ -200,78 +179,6 @@ def _recorded(
             events=packed.events, checkpoint=packed.checkpoint, subject=scope.subject,
         )  # fmt: skip
     return packed
-
-
-def _rollbacks_of(promotion: Promotion) -> QuerySet[Rollback]:
-    """What ended its time; not the rollbacks of another promotion of the same release."""
-    rollbacks = Rollback.objects.filter(
-        workflow=promotion.workflow_id, from_release=promotion.release_id
-    )
-    came = LiveChange.objects.filter(
-        workflow=promotion.workflow_id, to_release=promotion.release_id,
-        cause__in=(LiveChange.Cause.ADOPT, LiveChange.Cause.PROMOTION),
-    ).order_by("seq")  # fmt: skip
-    own = came.filter(promotion=promotion).first()
-    if own is None:
-        return rollbacks.none()
-    following = came.filter(seq__gt=own.seq).first()
-    rollbacks = rollbacks.filter(change__seq__gt=own.seq)
-    if following is not None:
-        rollbacks = rollbacks.filter(change__seq__lt=following.seq)
-    return rollbacks
-
-
-def _changes_of(promotion: Promotion, rollbacks: list[int]) -> Population:
-    """The changes that this promotion made, and those that took its release back."""
-    rows = LiveChange.objects.filter(
-        Q(promotion=promotion) | Q(rollback__in=rollbacks), workflow=promotion.workflow_id
-    ).order_by("seq")
-    times = list(rows.values_list("seq", "changed_at"))
-    if not times:
-        return Population((), (), (), 0)
-    moments = [at for _, at in times]
-    found = population([promotion.workflow], min(moments), max(moments) + max(moments).resolution)
-    seqs = {seq for seq, _ in times}
-    kept = tuple(member for member in found.members if member.change.seq in seqs)
-    return Population(kept, found.proofs, found.faults, found.events)
-
-
-def _about(promotions: list[int], rollbacks: list[int], drills: list[int]) -> AuditQuerySet:
-    """The events of these promotions and of everything their decisions stood on."""
-    asked = Promotion.objects.filter(pk__in=promotions)
-    runs: set[int] = set()
-    suites: set[int] = set()
-    for run, suite in asked.filter(gate_report__isnull=False).values_list(
-        "gate_report__runs", "gate_report__runs__suite"
-    ):
-        if run is not None:
-            runs.add(run)
-            suites.add(suite)
-    named: dict[str, set[Any]] = {
-        "promotion": set(promotions),
-        "rollback": set(rollbacks),
-        "drill": set(drills),
-        "evalrun": runs,
-        "suiteversion": suites,
-        "gatereport": set(asked.values_list("gate_report", flat=True)),
-        "gatepolicy": set(asked.values_list("gate_policy", flat=True)),
-        "release": {
-            *asked.values_list("release", flat=True),
-            *asked.values_list("base", flat=True),
-        },
-        "standingapproval": set(asked.values_list("standing", flat=True)),
-        "freezewindow": set(asked.values_list("freeze_exceptions__window", flat=True)),
-        "postmortem": set(
-            Rollback.objects.filter(pk__in=rollbacks).values_list("post_mortem", flat=True)
-        ),
-        "delegation": set(asked.values_list("approvals__delegation", flat=True)),
-    }
-    wanted = Q(pk__in=())
-    for kind, keys in named.items():
-        texts = sorted(str(key) for key in keys if key is not None)
-        if texts:
-            wanted |= Q(object_type=kind, object_id__in=texts)
-    return AuditEvent.objects.filter(wanted)
 
 
 def _write(scope: _Scope, out: IO[bytes]) -> Packed:
