@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -18,15 +19,17 @@ from dashboards.suite_words import asked_in_short, expected_in_words
 from dashboards.windows import whole_number
 from governance.common.time import now
 from governance.evals.coverage import Coverage, Facet, coverage, facets_of, traffic
+from governance.evals.decision_models import SuiteEdit
 from governance.evals.drafts import WRITTEN, draft_mark, open_edits
 from governance.evals.labelling import sample_of
 from governance.evals.models import Case, SuiteVersion
-from governance.evals.suite_lists import Listed, page_of
+from governance.evals.suite_lists import ADDED, CHANGED, REMOVED, Listed, page_of
 from governance.evals.suites import newest_version
 from governance.people.permissions import can
 from governance.workflows.models import Workflow
 
 VERSIONS_SHOWN = 20
+EDITS_SHOWN = 200
 Kind = SuiteVersion.Kind
 
 
@@ -104,7 +107,7 @@ def context(request: UserRequest, place: Place) -> dict[str, Any]:
         "next_key": page[-1].key if has_more else "",
         "asked": asked,
         "group": request.GET.get("group", ""),
-        "edits": list(edits.select_related("edited_by")[:200]) if edits is not None else [],
+        "edits": _edits(place, edits) if edits is not None else [],
         "edit_count": edits.count() if edits is not None else 0,
         "mark": draft_mark(place.workflow, place.kind) if has_draft else "",
         "has_draft": has_draft,
@@ -123,6 +126,19 @@ def context(request: UserRequest, place: Place) -> dict[str, Any]:
         if place.suite and place.suite.sampled_to
         else None,
     }
+
+
+def _edits(place: Place, edits: QuerySet[SuiteEdit]) -> list[tuple[SuiteEdit, str]]:
+    """The first edits of the draft, each with what it does to the newest version."""
+    shown = list(edits.order_by("key")[:EDITS_SHOWN])
+    held: set[str] = set()
+    if place.suite is not None:
+        keys = [edit.key for edit in shown]
+        held = set(place.suite.cases.filter(key__in=keys).values_list("key", flat=True))
+    return [
+        (edit, REMOVED if edit.content is None else CHANGED if edit.key in held else ADDED)
+        for edit in shown
+    ]
 
 
 def line_of(listed: Listed) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpRe
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect
 
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
@@ -67,7 +66,7 @@ def import_cases(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     except GovernanceError as refusal:
         return _page(request, place, plan=plan, error=str(refusal), status=refusal.status)
     messages.success(request, done)
-    return HttpResponseClientRedirect(place.url) if request.htmx else redirect(place.url)
+    return redirect(place.url)
 
 
 def _import(request: UserRequest, place: Place, plan: Plan, said: dict[str, Any]) -> str:

@@ -167,7 +167,7 @@ def _csv_line(number: int, columns: list[str], cells: list[str]) -> Line:
                 asked[name[6:]] = value
         elif name in ("input", "expected", "source", "metadata"):
             found[name] = _maybe_json(value)
-        elif value or name in ("key", "text"):
+        else:
             found[name] = value
     if asked:
         whole = found.get("input")
@@ -408,7 +408,8 @@ def _case(found: Found) -> tuple[Found, str]:
             case[name] = str(found[name]).strip()
     if "channel" in case:
         case["channel"] = case["channel"].lower()
-    case["must_pass"] = _flag("must_pass", found.get("must_pass"))
+    if "must_pass" in found:
+        case["must_pass"] = _flag("must_pass", found["must_pass"])
     if isinstance(found.get("source"), Mapping) and found["source"]:
         case["source"] = dict(found["source"])
     _tagged(case, found.get("tags"))

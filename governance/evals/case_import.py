@@ -31,6 +31,7 @@ from governance.people.permissions import require
 from governance.workflows.models import Workflow
 
 MOST_EDITS = 5_000  # a draft that people read; a larger file becomes a version at once
+KEPT_WHERE_SILENT = ("category", "segment", "cluster", "must_pass", "labelled_by_label")
 MOST_REFUSED = 10_000  # lines: a file that is wrong so often is another kind of file
 
 
@@ -144,6 +145,10 @@ def _accepted(
         if not case.get("source"):
             source = {"kind": "file", "name": plan.name[:200], "line": line.number}
             case["source"] = before["source"] if before is not None else source
+        if before is not None:
+            # What the file does not speak of stays as it is; an empty cell speaks.
+            for name in KEPT_WHERE_SILENT:
+                case.setdefault(name, before[name])
         if not case.get("reason"):
             kept = before["reason"] if before is not None else ""
             case["reason"] = kept or wish.reason or f"Imported from {plan.name}"[:300]

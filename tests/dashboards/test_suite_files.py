@@ -65,6 +65,20 @@ def test_a_file_is_previewed_then_imported_into_the_draft(
     assert json.loads(event.body)["details"]["added"] == 1
 
 
+def test_what_a_file_does_not_speak_of_stays_as_it_is(
+    workflow: Workflow, analyst: User, login: Login
+) -> None:
+    freeze_suite(
+        workflow, "golden", cases(2, segment="en", must_pass=True, cluster="k"), actor=analyst
+    )
+    client = login(analyst)
+    silent = send(client, "id,input,expected\nc000,Where is parcel 0?,parcel\n").context["plan"]
+    assert (silent.same, silent.edits) == (1, 0)
+    speaks = "id,input,expected,segment,must_pass\nc000,Where is parcel 0?,parcel,,no\n"
+    row = send(client, speaks).context["plan"].rows["c000"]
+    assert (row["segment"], row["must_pass"], row["cluster"]) == ("", False, "k")
+
+
 def test_a_file_becomes_a_version_at_once_and_takes_the_rest_out(
     workflow: Workflow, analyst: User, login: Login
 ) -> None:
