@@ -91,6 +91,7 @@ STATE: dict[str, Chip] = {
     "rejected": Chip("Rejected", "bad", "circle-x"),
     "refused": Chip("Refused by gate", "bad", "circle-x"),
     "failed": Chip("Failed", "bad", "triangle-alert"),
+    "cancelled": Chip("Cancelled", "none", "circle-minus"),
     "errored": Chip("Failed", "bad", "triangle-alert"),
     "rolled_back": Chip("Rolled back", "bad", "undo-2"),
     "broken": Chip("Broken", "bad", "triangle-alert"),
