@@ -75,7 +75,7 @@ test:
 		browser=$$(command -v chromium || :); \
 	fi; \
 	[ -n "$$browser" ] || echo 'The browser tests will skip: install chromium to run them'; \
-	exec "$$venv/bin/python" -m pytest $$ARGS
+	exec "$$venv/bin/python" -m pytest $${ARGS:--n 3 --dist loadfile}
 
 # No database is asked: DATA_DIR names none, so that a running `make up` is left alone.
 lint:

@@ -1,4 +1,4 @@
-"""How `-n 2 --dist loadfile` shares the tests out: whole files, the longest first."""
+"""How `make test` shares the tests out: whole files, the longest first, the browser apart."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# One whole product for all of them, with one story: they stay together, and in their order.
-TOGETHER = "tests/browser/"
-# What takes longest begins first, so that both processes end at about the same time.
+# One whole product for all of them, with one story: they stay together, and in their order. They
+# have a process to themselves, because Playwright keeps an event loop running in it, under which
+# Django refuses a database.
+BROWSER = "tests/browser/"
+# What takes longest begins first, so that all processes end at about the same time.
 LONGEST = (
-    TOGETHER,
+    BROWSER,
     "tests/faults/",
     "tests/embedded/",
     "tests/audit/test_roles.py",
@@ -29,7 +31,13 @@ class Files(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist has no typ
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+        return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+
+    def _reschedule(self, node: Any) -> None:
+        if BROWSER in self.assigned_work[node]:
+            node.shutdown()  # when it has done what it has
+        else:
+            super()._reschedule(node)
 
 
 def rank(nodeid: str) -> int:

@@ -1,7 +1,7 @@
 """Starts a private PostgreSQL and Valkey for the whole test run, before Django reads settings.
 
 Loaded with `-p tests.plugin`, since pytest-django reads the settings before any conftest. With
-`-n 2` every process of pytest-xdist has servers of its own, so that no test meets a neighbour's.
+`-n 3` every process of pytest-xdist has servers of its own, so that no test meets a neighbour's.
 """
 
 from __future__ import annotations

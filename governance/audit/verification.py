@@ -19,14 +19,13 @@ from multiprocessing import get_context
 from multiprocessing.context import BaseContext
 from typing import Any, cast
 
-import django
 import psycopg
-from django.apps import apps
 from django.db import connection, transaction
 
 from governance.audit.chain import GENESIS
 from governance.audit.columns import COLUMNS, Fault, faults_of, link_of
 from governance.audit.merkle import BLOCK, Tree, block_root, root_of
+from governance.common.processes import begin_process
 
 CHUNK = 4_000  # events per fetch
 LONGEST_PART = 16 * BLOCK  # events that one process takes at once
@@ -113,7 +112,7 @@ def verify(
     share = -(-share // BLOCK) * BLOCK  # whole blocks of the Merkle tree, so parts can be joined
     bounds = [(start, min(start + share - 1, end)) for start in range(first, end + 1, share)]
     with ProcessPoolExecutor(
-        processes - 1, mp_context=_context(), initializer=_begin_process
+        processes - 1, mp_context=_context(), initializer=begin_process
     ) as pool:
         given = [pool.submit(_verify_part, *each, wanted) for each in bounds]
         # This process takes from the end what no other one has begun; they need a moment to start.
@@ -130,14 +129,6 @@ def _context() -> BaseContext:
     """A copy of this process where that is sound, because starting anew takes a second."""
     is_alone = threading.active_count() == 1
     return get_context("fork" if is_alone and sys.platform == "linux" else "spawn")
-
-
-def _begin_process() -> None:
-    """Make a process of the pool ready: with Django, and with a connection of its own."""
-    if not apps.ready:
-        django.setup()
-    # A copied one is the parent's: it is forgotten here, and not closed.
-    connection.connection = None
 
 
 def verify_newest(count: int) -> Verification:

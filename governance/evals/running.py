@@ -17,7 +17,7 @@ from governance.evals.policies import current_policy
 from governance.evals.policy import GatePolicy
 from governance.evals.recorded import evidence_of, summary_of
 from governance.evals.requests import SCHEDULED
-from governance.evals.scorers import evaluator_for, score
+from governance.evals.scorers import CaseScorer, evaluator_for, scorer_for
 from governance.evals.targets import Outcome, Run, TargetError, build_target, storable
 from governance.jobs.models import Job
 from governance.jobs.services import Claim, enqueue
@@ -43,7 +43,7 @@ def execute(run_id: int, claim: Claim) -> None:
         target = build_target(run.release)
         scored = set(run.scores.values_list("case_id", flat=True))
         waiting = [case for case in run.suite.cases.all() if case.pk not in scored]
-        for chunk in _chunks(run, target, waiting):
+        for chunk in _chunks(run, target, scorer_for(run), waiting):
             _store(run.pk, chunk, claim)
     except TargetError as error:
         _fail(run.pk, str(error), claim)
@@ -63,12 +63,14 @@ def _start(run_id: int, claim: Claim) -> EvalRun | None:
     return EvalRun.objects.select_related("release__workflow", "suite__workflow").get(pk=run_id)
 
 
-def _chunks(run: EvalRun, target: Run, cases: Sequence[Case]) -> Iterator[list[Score]]:
+def _chunks(
+    run: EvalRun, target: Run, scorer: CaseScorer, cases: Sequence[Case]
+) -> Iterator[list[Score]]:
     """Ask the target case by case; hand over what is there every few seconds."""
     chunk: list[Score] = []
     since = time.monotonic()
     for case in cases:
-        chunk.append(_ask(run, target, case))
+        chunk.append(_ask(run, target, scorer, case))
         if len(chunk) >= CHUNK_CASES or time.monotonic() - since >= CHUNK_SECONDS:
             yield chunk
             chunk, since = [], time.monotonic()
@@ -76,7 +78,7 @@ def _chunks(run: EvalRun, target: Run, cases: Sequence[Case]) -> Iterator[list[S
         yield chunk
 
 
-def _ask(run: EvalRun, target: Run, case: Case) -> Score:
+def _ask(run: EvalRun, target: Run, scorer: CaseScorer, case: Case) -> Score:
     """Run one case. What the target raises is an error of this case, not of the run."""
     row = Score(run=run, case=case)
     try:
@@ -84,13 +86,16 @@ def _ask(run: EvalRun, target: Run, case: Case) -> Score:
     except Exception as error:  # whatever the target's own code raises
         row.error = storable(f"{type(error).__name__}: {error}")[:500]
         return row
-    scored = score(case.expected, outcome)
+    scored = scorer.score(case, outcome)
     row.correct = scored.correct
     row.policy_ok = scored.policy_ok
     row.escalated = scored.escalated
     row.silent_error = scored.silent_error
     row.passed = scored.passed
-    row.cost = outcome.cost
+    row.metrics = dict(scored.metrics)
+    row.notes = dict(scored.notes)
+    row.usage = dict(outcome.usage)
+    row.cost = outcome.cost + scored.cost
     row.latency_ms = outcome.latency_ms
     row.output = {"answer": outcome.answer}
     row.violations = list(outcome.violations)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from governance.common.canonical import digest
+from governance.evals.models import Case, EvalRun
 from governance.evals.targets import Outcome, target_fingerprint
 
 NAME, VERSION = "countersign.label-and-escalation", 1
@@ -16,13 +18,24 @@ NAME, VERSION = "countersign.label-and-escalation", 1
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What one outcome comes to, by the case's expectation."""
+    """What one outcome comes to, by the case's expectation. None: does not apply to the case."""
 
-    correct: bool
-    policy_ok: bool
-    escalated: bool
-    silent_error: bool
-    passed: bool
+    correct: bool | None
+    policy_ok: bool | None
+    escalated: bool | None
+    silent_error: bool | None
+    passed: bool | None
+    # Per scorer of the workflow's evaluator: its value, and why, in its own words.
+    metrics: Mapping[str, bool | float | None] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    cost: Decimal = Decimal(0)  # of scoring itself, such as a judge's tokens
+
+
+class CaseScorer(Protocol):
+    """Whatever turns an outcome into scores, for all cases of one run."""
+
+    def score(self, case: Case, outcome: Outcome) -> Scored:
+        """Score one outcome."""
 
 
 def score(expected: Mapping[str, Any], outcome: Outcome) -> Scored:
@@ -34,7 +47,7 @@ def score(expected: Mapping[str, Any], outcome: Outcome) -> Scored:
     """
     wanted = expected.get("answer") or ""
     answered = not wanted or outcome.answer.strip().casefold() == str(wanted).strip().casefold()
-    handed_over = outcome.escalated or not expected.get("must_escalate", False)
+    handed_over = bool(outcome.escalated) or not expected.get("must_escalate", False)
     correct = answered and handed_over
     policy_ok = not outcome.violations
     needless = outcome.escalated and bool(expected.get("must_not_escalate", False))
@@ -45,6 +58,18 @@ def score(expected: Mapping[str, Any], outcome: Outcome) -> Scored:
         silent_error=not correct and not outcome.escalated,
         passed=correct and policy_ok and not needless,
     )
+
+
+class ByLabel:
+    """The scorer of a workflow that has no evaluator of its own."""
+
+    def score(self, case: Case, outcome: Outcome) -> Scored:
+        return score(case.expected, outcome)
+
+
+def scorer_for(run: EvalRun) -> CaseScorer:
+    """Return what scores the cases of `run`, as its evaluator's fingerprint says."""
+    return ByLabel()
 
 
 @lru_cache(maxsize=1)

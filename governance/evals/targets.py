@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from importlib import import_module
@@ -33,10 +33,13 @@ class Outcome:
     """What a release did with one case. `cost` in the workflow's currency."""
 
     answer: str
-    escalated: bool
+    escalated: bool | None  # None: the target cannot tell
     violations: tuple[str, ...]
     cost: Decimal
     latency_ms: float
+    tools: tuple[str, ...] = ()  # names of what was called on the way
+    # Tokens, the model that answered, its fingerprint, tries: as far as the target knows.
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_answer(cls, found: Any) -> Outcome:

@@ -181,6 +181,21 @@ def test_the_roots_over_any_number_of_events_are_those_of_the_tree(processes: in
     }
 
 
+def test_several_processes_are_started_anew_where_a_thread_runs_beside() -> None:
+    write(2 * BLOCK)
+    name = str(connection.settings_dict["NAME"])
+    done = threading.Event()
+    beside = threading.Thread(target=done.wait)
+    beside.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DATABASE_URL", make_conninfo(os.environ["DATABASE_URL"], dbname=name))
+            assert verify(processes=2).intact
+    finally:
+        done.set()
+        beside.join()
+
+
 def test_a_time_that_no_calendar_here_holds_is_broken_and_not_incomplete() -> None:
     write(3)
     tamper(f"UPDATE {TABLE} SET recorded_at = 'infinity' WHERE seq = 2")
