@@ -20,8 +20,8 @@ def span(starts_at: datetime, ends_at: datetime) -> str:
     if starts_at.time() == ends_at.time() == MIDNIGHT:
         return days(starts_at.date(), (ends_at - DAY).date())
     if starts_at.date() == ends_at.date():
-        return f"{_at(starts_at)}–{ends_at:%H:%M} UTC"
-    return f"{_at(starts_at)} to {_at(ends_at)} UTC"
+        return f"{at(starts_at)}–{ends_at:%H:%M} UTC"
+    return f"{at(starts_at)} to {at(ends_at)} UTC"
 
 
 def days(first: date, last: date) -> str:
@@ -40,10 +40,11 @@ def gap(starts_at: datetime, ends_at: datetime) -> str:
     if starts_at.time() == ends_at.time() == MIDNIGHT:
         return days(starts_at.date(), (ends_at - DAY).date()).removesuffix(f" {ends_at - DAY:%Y}")
     # A gap that began today began some time today; its hours say nothing to a reader.
-    return f"{_at(starts_at)} to {_at(ends_at)} UTC"
+    return f"{at(starts_at)} to {at(ends_at)} UTC"
 
 
-def _at(moment: datetime) -> str:
+def at(moment: datetime) -> str:
+    """Say a moment as the pages print it: "Thu 26 Nov 10:09"; the page says once: UTC."""
     return f"{moment:%a} {moment.day} {moment:%b %H:%M}"
 
 

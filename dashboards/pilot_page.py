@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dashboards.charts import draw_interval
+from dashboards.controls_words import at
 from dashboards.numbers import NOT_MEASURED, Unit, format_change, format_value
 from dashboards.review_page import GateRow
 from dashboards.tones import Chip
@@ -243,7 +244,7 @@ def _steps(pilot: Pilot, promotion: Promotion, runs: int) -> list[Step]:
 def _span(start: datetime | None, end: datetime | None) -> str:
     if start is None:
         return "not reached"
-    text = f"{start:%a} {start.day} {start:%b %H:%M}"
+    text = at(start)
     if end is None:
         return f"since {text}"
     return f"{text} – {end:%H:%M}" if end.date() == start.date() else f"{text} – {end:%a %H:%M}"

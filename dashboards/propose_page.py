@@ -9,6 +9,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from dashboards.controls_words import days
 from dashboards.promotion_forms import STANDING
 from dashboards.promotion_page import change_in_words, duration, plan_in_words
 from governance.evals import services as evals
@@ -159,7 +160,7 @@ def _roads(found: Preview) -> list[Choice]:
                 f"Standing approval: {row.title}",
                 why
                 or f"Goes live by itself when its gate passes. Signed by {row.signed_by}, until"
-                f" {row.valid_to:%d %b %Y}.",
+                f" {days(row.valid_to.date(), row.valid_to.date())}.",
                 not why,
             )
         )

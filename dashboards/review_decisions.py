@@ -8,6 +8,7 @@ from datetime import date, datetime
 from django.db.models import Count, Q, Window
 from django.urls import reverse
 
+from dashboards import controls_words
 from dashboards.forms import ROLLBACK_REASONS
 from dashboards.review_page import (
     Checklist,
@@ -302,7 +303,7 @@ def _remembered(user: User) -> Callable[[Task], bool]:
 
 def moment(at: datetime | None) -> str:
     """Return a moment as the page prints it; the page says once that times are UTC."""
-    return f"{at:%a} {at.day} {at:%b} {at:%H:%M}" if at else ""
+    return controls_words.at(at) if at else ""
 
 
 def release_names(changes: Iterable[LiveChange], lives: Iterable[Release]) -> dict[str, str]:

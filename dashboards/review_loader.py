@@ -125,7 +125,7 @@ def load_review(
         explorer=_explorer(kpis) if acts else (),
         data_complete_to="",
         alerts=alerts.shown,
-        happened=() if is_now else happened(workflows, changes, period),
+        happened=happened(workflows, changes, period),
         status_rule=RULE,
         series_label=series_label(period.kind),
     )

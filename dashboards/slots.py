@@ -15,6 +15,7 @@ LONGEST_FOLDED = 4_000  # characters of one text that is folded away
 LONGEST_CONTENT = 48_000  # characters of a slot's JSON on a page; the file has all of it
 MOST_NAMED = 8  # items of a list that are named; the others are counted and folded away
 MOST_FOLDED = 200  # items that are folded away
+AMOUNTS = ("refund_limit", "money_limit")  # said with the currency beside them
 FEW_TEXTS = 3  # texts of one object that stand as lines of their own
 
 SLOT_HOLDS: Mapping[str, str] = {
@@ -91,6 +92,8 @@ def _walk(content: Mapping[str, Any], path: tuple[str, ...]) -> list[Fact]:
                 found.append(_texts(label, value))
             else:
                 found.extend(_walk(value, here))
+        elif key in AMOUNTS and isinstance(content.get("currency"), str):
+            found.append(_fact(label, f"{_value(value)} {content['currency']}"))
         else:
             found.append(_fact(label, value))
     return found

@@ -96,6 +96,8 @@ def test_a_slot_reads_like_a_list_of_facts() -> None:
         "parameters": {"temperature": 0, "stream": False},
         "documents": [{"id": f"d{number}", "sha256": "0" * 64} for number in range(12)],
         "nothing": [],
+        "refund_limit": 50,
+        "currency": "EUR",
     }
     found = {fact.label: fact.value for fact in facts(content)}
     assert found["Tools"] == "refund (money limit 50, permission write)"
@@ -104,3 +106,4 @@ def test_a_slot_reads_like_a_list_of_facts() -> None:
     assert found["Documents"].startswith("12 in all: d0, d1")
     assert found["Documents"].endswith("and 4 more")
     assert found["Nothing"] == "none"
+    assert found["Refund limit"] == "50 EUR"

@@ -361,6 +361,18 @@ def test_a_refused_tick_leaves_nothing_and_old_weeks_offer_none(
     assert "tick/" in page_of(login(cfo), f"/reviews/weekly/{last_week}/")
 
 
+def test_the_current_week_says_what_changed_whether_or_not_a_decision_waits(
+    cfo: User, measured: None, waiting: Promotion, login: Login
+) -> None:
+    page = page_of(login(cfo))
+    assert page.count("What changed") == 1
+    assert "adopted as found" in page.split("What changed")[1]
+    Promotion.objects.filter(pk=waiting.pk).update(state=Promotion.State.WITHDRAWN, closed_at=now())
+    page = page_of(login(cfo))
+    assert "No decision waits" in page
+    assert page.count("What changed") == 1
+
+
 def test_a_week_that_is_over_tells_what_happened_and_offers_no_decision(
     cfo: User, measured: None, waiting: Promotion, login: Login
 ) -> None:
