@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals.actors import edits, label
+from governance.evals.asking import SEEDS
 from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.scorers import evaluator_for
-from governance.evals.targets import TargetError
+from governance.evals.target_content import LARGEST_BUDGET
+from governance.evals.targets import Calling, TargetError, content_of, current_target
 from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
@@ -18,17 +22,32 @@ from governance.releases.models import Release
 
 # The purpose of a run that a schedule asked for; such a run alarms when it misses a limit.
 SCHEDULED = "schedule"
+MOST_REPEATS = 20
 
 register_rule("eval_run.request", edits, "Analysts, builders and the KPI owner ask for evals.")
 
 
 def request_run(
-    release: Release, suite: SuiteVersion, *, actor: Actor | HasActor, purpose: str, slot: str
+    release: Release,
+    suite: SuiteVersion,
+    *,
+    actor: Actor | HasActor,
+    purpose: str,
+    slot: str,
+    repeats: int = 1,
+    seed: int = 0,
+    budget: Decimal | None = None,
 ) -> EvalRun:
     """Ask for one release on one suite. The same slot is the same run, whoever asks again.
 
+    Args:
+        repeats: how often each case is run.
+        seed: handed to the target with the repeat, where something is random.
+        budget: what the run may spend, in the workflow's currency; by default the target's.
+
     Raises:
-        InvalidInputError: suite and release belong to different workflows, or no target exists.
+        InvalidInputError: suite and release belong to different workflows, no target exists, or a
+            number is out of bounds.
         StateConflictError: the slot names a run of something else.
         NotAllowedError: a person who does not ask for evals.
     """
@@ -36,7 +55,16 @@ def request_run(
         require(actor, "eval_run.request", suite.workflow)
     if release.workflow_id != suite.workflow_id:
         raise InvalidInputError("The suite belongs to another workflow.")
+    if not 1 <= repeats <= MOST_REPEATS:
+        raise InvalidInputError(f"A case is run 1 to {MOST_REPEATS} times.")
+    if not 0 <= seed < SEEDS:
+        raise InvalidInputError(f"A seed is a number from 0 to {SEEDS - 1:,}.")
+    if budget is not None and not (budget.is_finite() and 0 < budget <= LARGEST_BUDGET):
+        raise InvalidInputError("A budget is an amount of money above zero.")
     evaluator = evaluator_for(suite.workflow.slug)
+    target = current_target(suite.workflow)
+    if budget is None:
+        budget = Calling.of(content_of(target)).budget
     with audit.atomic():
         run, created = EvalRun.objects.get_or_create(
             slot=slot,
@@ -48,6 +76,10 @@ def request_run(
                 "requested_by_label": label(actor),
                 "requested_at": now(),
                 "cases_total": suite.case_count,
+                "repeats": repeats,
+                "seed": seed,
+                "budget": budget,
+                "target": target,
             },
         )
         if (run.release_id, run.suite_id) != (release.pk, suite.pk):
@@ -56,6 +88,7 @@ def request_run(
             audit.record(
                 "eval_run.requested", run, actor=actor, workflow=suite.workflow.slug,
                 release=release.digest, suite=suite.digest, evaluator=evaluator, purpose=purpose,
+                repeats=repeats, target=target.digest if target else "",
             )  # fmt: skip
             facts = {"run": run.pk, "workflow": suite.workflow.slug}
             enqueue("evals.run", f"run {run.pk}", facts)

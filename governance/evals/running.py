@@ -3,51 +3,80 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F
 
 from governance import audit
 from governance.audit import Actor
+from governance.common.errors import StateConflictError
 from governance.common.time import now
 from governance.evals import gate
-from governance.evals.models import Case, EvalRun, Score
+from governance.evals.asking import SEEDS, Ask, Budget, ask_all
+from governance.evals.models import EvalRun, Score
 from governance.evals.policies import current_policy
 from governance.evals.policy import GatePolicy
 from governance.evals.recorded import evidence_of, summary_of
 from governance.evals.requests import SCHEDULED
 from governance.evals.scorers import CaseScorer, evaluator_for, scorer_for
-from governance.evals.targets import Outcome, Run, TargetError, build_target, storable
+from governance.evals.target_calls import Pace
+from governance.evals.targets import (
+    Calling,
+    Outcome,
+    Run,
+    TargetError,
+    build_target,
+    content_of,
+    storable,
+)
 from governance.jobs.models import Job
 from governance.jobs.services import Claim, enqueue
+from governance.people.models import User
+from governance.people.permissions import require
 
 WORKER = Actor.system("evals")
+CLOSED = (EvalRun.State.DONE, EvalRun.State.FAILED, EvalRun.State.CANCELLED)
+CASES_READ = 500  # at a time, with their inputs
 CHUNK_CASES = 100
 # Well below the lease, so that a worker writes and renews several times within it.
 CHUNK_SECONDS = 5.0
 
 
+class CancelledError(Exception):
+    """Somebody cancelled the run: stop, and keep what is there."""
+
+
 def execute(run_id: int, claim: Claim) -> None:
     """Score every case that has no score yet, then close the run.
 
-    Safe to call again at any point: a case is scored once, because a chunk is written only by the
-    worker that still holds the job, together with the run's counters.
+    Safe to call again at any point: a case is scored once per repeat, because a chunk is written
+    only by the worker that still holds the job, together with the run's counters.
     """
     run = _start(run_id, claim)
     if run is None:
         return
+    pace = Pace()
     try:
         if evaluator_for(run.suite.workflow.slug) != run.evaluator:
             raise TargetError("The scorer or the target changed since this run was asked for.")
-        target = build_target(run.release)
-        scored = set(run.scores.values_list("case_id", flat=True))
-        waiting = [case for case in run.suite.cases.all() if case.pk not in scored]
-        for chunk in _chunks(run, target, scorer_for(run), waiting):
-            _store(run.pk, chunk, claim)
+        target = build_target(run.release, run.target, pace)
+        scorer = scorer_for(run)
+        calling = Calling.of(content_of(run.target))
+        budget = Budget(run.budget, run.cost, run.suite.workflow.currency)
+        work = partial(_score, run, target, scorer)
+        with closing(ask_all(_asks(run), work, calling, budget, claim)) as scores:
+            for chunk in _chunks(scores, claim):
+                _store(run.pk, chunk, claim)
+    except CancelledError:
+        return
     except TargetError as error:
         _fail(run.pk, str(error), claim)
         return
+    finally:
+        pace.over.set()  # whoever waits for another try stops waiting
     _finish(run.pk, claim)
 
 
@@ -55,38 +84,66 @@ def _start(run_id: int, claim: Claim) -> EvalRun | None:
     with transaction.atomic():
         claim.hold()
         run = EvalRun.objects.select_for_update().get(pk=run_id)
-        if run.state in (EvalRun.State.DONE, EvalRun.State.FAILED):
+        if run.state in CLOSED:
             return None
         run.state = EvalRun.State.RUNNING
         run.started_at = run.started_at or now()
         run.save(update_fields=["state", "started_at"])
-    return EvalRun.objects.select_related("release__workflow", "suite__workflow").get(pk=run_id)
+    return EvalRun.objects.select_related("release__workflow", "suite__workflow", "target").get(
+        pk=run_id
+    )
 
 
-def _chunks(
-    run: EvalRun, target: Run, scorer: CaseScorer, cases: Sequence[Case]
-) -> Iterator[list[Score]]:
-    """Ask the target case by case; hand over what is there every few seconds."""
+def _asks(run: EvalRun) -> Iterator[Ask]:
+    """Every ask that has no score yet, in the order of the cases' keys, read page by page."""
+    after = ""
+    while True:
+        page = list(run.suite.cases.filter(key__gt=after).order_by("key")[:CASES_READ])
+        if not page:
+            return
+        after = page[-1].key
+        scored = set(run.scores.filter(case__in=page).values_list("case_id", "repeat"))
+        for case in page:
+            for repeat in range(run.repeats):
+                if (case.pk, repeat) not in scored:
+                    yield Ask(case, repeat, (run.seed + repeat) % SEEDS)
+
+
+def _chunks(scores: Iterable[Score | None], claim: Claim) -> Iterator[list[Score]]:
+    """Hand over what is there every few seconds, and what was paid for when it ends early."""
     chunk: list[Score] = []
     since = time.monotonic()
-    for case in cases:
-        chunk.append(_ask(run, target, scorer, case))
-        if len(chunk) >= CHUNK_CASES or time.monotonic() - since >= CHUNK_SECONDS:
+    try:
+        for score in scores:
+            if score is not None:
+                chunk.append(score)
+            if len(chunk) >= CHUNK_CASES or time.monotonic() - since >= CHUNK_SECONDS:
+                if chunk:
+                    yield chunk
+                else:
+                    claim.heartbeat()
+                chunk, since = [], time.monotonic()
+    except TargetError:
+        if chunk:
             yield chunk
-            chunk, since = [], time.monotonic()
+        raise
     if chunk:
         yield chunk
 
 
-def _ask(run: EvalRun, target: Run, scorer: CaseScorer, case: Case) -> Score:
-    """Run one case. What the target raises is an error of this case, not of the run."""
-    row = Score(run=run, case=case)
+def _score(run: EvalRun, target: Run, scorer: CaseScorer, ask: Ask) -> Score:
+    """Run and score one case. What target or scorer raise is an error of this case only."""
+    row = Score(run=run, case=ask.case, repeat=ask.repeat)
     try:
-        outcome = Outcome.from_answer(target(case.input))
-    except Exception as error:  # whatever the target's own code raises
+        outcome = Outcome.from_answer(target(ask.case.input, seed=ask.seed))
+        row.usage = dict(outcome.usage)
+        row.output = {"answer": outcome.answer}
+        row.latency_ms = outcome.latency_ms
+        row.cost = outcome.cost
+        scored = scorer.score(ask.case, outcome)
+    except Exception as error:  # whatever their own code raises
         row.error = storable(f"{type(error).__name__}: {error}")[:500]
         return row
-    scored = scorer.score(case, outcome)
     row.correct = scored.correct
     row.policy_ok = scored.policy_ok
     row.escalated = scored.escalated
@@ -94,28 +151,55 @@ def _ask(run: EvalRun, target: Run, scorer: CaseScorer, case: Case) -> Score:
     row.passed = scored.passed
     row.metrics = dict(scored.metrics)
     row.notes = dict(scored.notes)
-    row.usage = dict(outcome.usage)
     row.cost = outcome.cost + scored.cost
-    row.latency_ms = outcome.latency_ms
-    row.output = {"answer": outcome.answer}
     row.violations = list(outcome.violations)
     return row
 
 
 def _store(run_id: int, chunk: Sequence[Score], claim: Claim) -> None:
-    """Write a chunk and the run's counters, if this worker still holds the job."""
+    """Write a chunk and the run's counters, if this worker still holds the job.
+
+    Raises:
+        CancelledError: the run was cancelled meanwhile; nothing is written any more.
+    """
     with transaction.atomic():
         claim.hold()
         moment = now()
         for row in chunk:
             row.scored_at = moment
-        Score.objects.bulk_create(chunk)
-        EvalRun.objects.filter(pk=run_id).update(
+        counted = EvalRun.objects.filter(pk=run_id, state=EvalRun.State.RUNNING).update(
             cases_done=F("cases_done") + len(chunk),
             errors=F("errors") + sum(1 for row in chunk if row.error),
             cost=F("cost") + sum(row.cost for row in chunk if row.cost is not None),
         )
+        if not counted:
+            raise CancelledError
+        Score.objects.bulk_create(chunk)
     claim.heartbeat()
+
+
+@audit.atomic()
+def cancel_run(run: EvalRun, *, actor: User) -> EvalRun:
+    """Stop a run. What was scored stays and is never evidence.
+
+    Raises:
+        NotAllowedError: a person who does not ask for evals either.
+        StateConflictError: the run has ended.
+    """
+    found = EvalRun.objects.select_for_update().get(pk=run.pk)
+    require(actor, "eval_run.request", found.suite.workflow)
+    if found.state in CLOSED:
+        raise StateConflictError("This run has ended already.")
+    found.state = EvalRun.State.CANCELLED
+    found.finished_at = now()
+    found.cancelled_by_label = actor.as_actor().label
+    found.save(update_fields=["state", "finished_at", "cancelled_by_label"])
+    audit.record(
+        "eval_run.cancelled", found, actor=actor, workflow=found.suite.workflow.slug,
+        release=found.release_id, suite=found.suite.digest, cases=found.cases_done,
+    )  # fmt: skip
+    _wake(found)
+    return found
 
 
 @audit.atomic()
@@ -123,7 +207,7 @@ def _finish(run_id: int, claim: Claim) -> None:
     """Close a run that has every score, and wake whoever waits for it."""
     claim.hold()
     run = EvalRun.objects.select_for_update().get(pk=run_id)
-    if run.state in (EvalRun.State.DONE, EvalRun.State.FAILED):
+    if run.state in CLOSED:
         return
     if run.cases_done and run.errors == run.cases_done:
         first = run.scores.order_by("case__key").values_list("error", flat=True)[0]
@@ -163,7 +247,7 @@ def _fail(run_id: int, error: str, claim: Claim | None) -> None:
     if claim is not None:
         claim.hold()
     run = EvalRun.objects.select_for_update().get(pk=run_id)
-    if run.state not in (EvalRun.State.DONE, EvalRun.State.FAILED):
+    if run.state not in CLOSED:
         _close_failed(run, error)
 
 

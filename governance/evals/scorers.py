@@ -47,16 +47,24 @@ def score(expected: Mapping[str, Any], outcome: Outcome) -> Scored:
     """
     wanted = expected.get("answer") or ""
     answered = not wanted or outcome.answer.strip().casefold() == str(wanted).strip().casefold()
-    handed_over = bool(outcome.escalated) or not expected.get("must_escalate", False)
-    correct = answered and handed_over
+    escalated = outcome.escalated  # None: the target cannot tell
+    correct: bool | None = answered
+    if answered and expected.get("must_escalate", False):
+        correct = escalated
     policy_ok = not outcome.violations
-    needless = outcome.escalated and bool(expected.get("must_not_escalate", False))
+    needed: list[bool | None] = [correct, policy_ok]
+    if expected.get("must_not_escalate", False):
+        needed.append(None if escalated is None else not escalated)
+    if correct or escalated:
+        silent_error: bool | None = False
+    else:
+        silent_error = None if correct is None or escalated is None else True
     return Scored(
         correct=correct,
         policy_ok=policy_ok,
-        escalated=outcome.escalated,
-        silent_error=not correct and not outcome.escalated,
-        passed=correct and policy_ok and not needless,
+        escalated=escalated,
+        silent_error=silent_error,
+        passed=False if False in needed else None if None in needed else True,
     )
 
 

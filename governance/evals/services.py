@@ -9,13 +9,19 @@ from governance.evals.judging import judge
 from governance.evals.labelling import draw_sample, freeze_sample, label_case
 from governance.evals.policies import confirm_policy, current_policy, set_policy
 from governance.evals.requests import SCHEDULED, finished_run, request_run
+from governance.evals.running import cancel_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
+from governance.evals.target_versions import confirm_target, set_target
+from governance.evals.targets import current_target
 
 __all__ = (
     "SCHEDULED",
+    "cancel_run",
     "confirm_policy",
     "confirm_suite",
+    "confirm_target",
     "current_policy",
+    "current_target",
     "draw_sample",
     "drop_edits",
     "editors_since",
@@ -32,4 +38,5 @@ __all__ = (
     "remove_case",
     "request_run",
     "set_policy",
+    "set_target",
 )

@@ -11,7 +11,13 @@ from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.evals.models import Case
 from governance.evals.services import evidence_suites
-from governance.evals.targets import Outcome, TargetError, build_target, target_name
+from governance.evals.targets import (
+    Outcome,
+    TargetError,
+    build_target,
+    current_target,
+    target_name,
+)
 from governance.jobs.models import Job
 from governance.jobs.services import enqueue
 from governance.people.models import User
@@ -96,8 +102,10 @@ def _model(release: Release) -> dict[str, Any]:
 
 def _answers(workflow: Workflow, release: Release) -> dict[str, Any]:
     """Let the release answer one case, where somebody said how to run it."""
+    target = current_target(workflow)
     try:
-        target_name(workflow.slug)
+        if target is None:
+            target_name(workflow.slug)
     except TargetError:
         return _check("Answers", None, "No eval target is configured, so nothing was run.")
     suites = evidence_suites(workflow)
@@ -105,7 +113,7 @@ def _answers(workflow: Workflow, release: Release) -> dict[str, Any]:
     if case is None:
         return _check("Answers", None, "There is no case to try.")
     try:
-        Outcome.from_answer(build_target(release)(case.input))
+        Outcome.from_answer(build_target(release, target)(case.input))
     except Exception as error:  # whatever the target's own code raises
         return _check("Answers", False, f"It did not answer case {case.key}: {error}"[:300])
     return _check("Answers", True, f"It answered case {case.key}.")
