@@ -30,6 +30,7 @@ VIEWS = (
     "post_mortems",
     "recall",
     "evals",
+    "targets",
     "suites",
     "cases",
     "suite_files",

@@ -6,21 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, Q, QuerySet, When
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
+from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
+from dashboards.run_page import AskForm, asking, progress
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
+from governance.common.errors import GovernanceError
 from governance.common.time import now
+from governance.evals import services
 from governance.evals.models import EvalRun, Score, SuiteVersion
 from governance.evals.policy import METRICS
 from governance.jobs.models import Job, Schedule
+from governance.people.permissions import can
+from governance.releases.models import Release
 from governance.workflows.models import Workflow
 
 RUNS_PER_PAGE = 25
@@ -66,7 +73,7 @@ class Trend:
 def _visible(request: UserRequest) -> QuerySet[EvalRun]:
     workflows = Workflow.objects.visible_to(request.user)
     return EvalRun.objects.filter(suite__workflow__in=workflows).select_related(
-        "suite__workflow", "release__workflow"
+        "suite__workflow", "release__workflow", "target"
     )
 
 
@@ -74,7 +81,10 @@ def _visible(request: UserRequest) -> QuerySet[EvalRun]:
 @login_required
 def evals(request: UserRequest) -> HttpResponse:
     """Suites, trend, schedule, and every run."""
-    slug = words(request.GET, "workflow")
+    return _evals(request, words(request.GET, "workflow"))
+
+
+def _evals(request: UserRequest, slug: str, *, error: str = "", status: int = 200) -> HttpResponse:
     workflows = Workflow.objects.visible_to(request.user)
     chosen = list(workflows.filter(slug=slug) if slug else workflows)
     runs = _visible(request).filter(suite__workflow__in=chosen)
@@ -94,11 +104,53 @@ def evals(request: UserRequest) -> HttpResponse:
         "moment": moment,
         "page_obj": Paginator(listed, RUNS_PER_PAGE).get_page(request.GET.get("page")),
         "slug": slug,
+        "nav_slug": chosen[0].slug if len(chosen) == 1 else slug,
         "kind": kind,
         "kinds": SuiteVersion.Kind.choices,
         "workflows": workflows.only("slug", "name"),
+        "asking": asking(chosen[0], request.user) if len(chosen) == 1 else None,
+        "asks_for": chosen[0] if len(chosen) == 1 else None,
+        "typed": request.POST,
+        "error": error,
     }
-    return render_part(request, "dashboards/evals/list.html", "runs", context)
+    return render_part(request, "dashboards/evals/list.html", "runs", context, status=status)
+
+
+@require_POST
+@login_required
+def ask(request: UserRequest, slug: str) -> HttpResponse:
+    """Have one release run on one suite."""
+    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    form = AskForm(request.POST)
+    if not form.is_valid():
+        return _evals(request, slug, error=first_error(form), status=422)
+    said = form.cleaned_data
+    release = get_object_or_404(Release, workflow=workflow, pk=said["release"])
+    suite = services.evidence_suites(workflow).get(said["suite"])
+    if suite is None:
+        return _evals(request, slug, error="This suite has no version yet.", status=422)
+    try:
+        run = services.request_run(
+            release, suite, actor=request.user, purpose="request",
+            slot=f"request {request.user.pk} {said['mark']}", repeats=said["repeats"] or 1,
+            budget=said["budget"],
+        )  # fmt: skip
+    except GovernanceError as refusal:
+        return _evals(request, slug, error=str(refusal), status=refusal.status)
+    return redirect("eval-run", run.pk)
+
+
+@require_POST
+@login_required
+def cancel(request: UserRequest, pk: int) -> HttpResponse:
+    """Stop a run."""
+    run = get_object_or_404(_visible(request), pk=pk)
+    try:
+        services.cancel_run(run, actor=request.user)
+    except GovernanceError as refusal:
+        return _run_page(request, run, error=str(refusal), status=refusal.status)
+    messages.success(request, "Cancelled. What was scored stays, and no gate looks at it.")
+    return redirect("eval-run", pk)
 
 
 def _suites(chosen: list[Workflow]) -> list[dict[str, Any]]:
@@ -172,7 +224,12 @@ def _figures(run: EvalRun) -> list[Figure]:
 @login_required
 def eval_run(request: UserRequest, pk: int) -> HttpResponse:
     """One run: the summary, then the cases, what did not pass first."""
-    run = get_object_or_404(_visible(request), pk=pk)
+    return _run_page(request, get_object_or_404(_visible(request), pk=pk))
+
+
+def _run_page(
+    request: UserRequest, run: EvalRun, *, error: str = "", status: int = 200
+) -> HttpResponse:
     asked = request.GET
     result, category, text = asked.get("result", ""), words(asked, "category"), words(asked, "case")
     scores = run.scores.select_related("case")
@@ -201,8 +258,12 @@ def eval_run(request: UserRequest, pk: int) -> HttpResponse:
         "categories": _distinct(cases.values_list("category", flat=True).distinct()),
         "reports": run.gate_reports.order_by("-created_at"),
         "failed": run.scores.filter(error="", passed=False).count(),
+        "progress": progress(run, now()),
+        "may_cancel": can(request.user, "eval_run.request", run.suite.workflow),
+        "error": error,
     }
-    return render_part(request, "dashboards/evals/run.html", "cases", context)
+    part = "progress" if "progress" in asked else "cases"
+    return render_part(request, "dashboards/evals/run.html", part, context, status=status)
 
 
 def _worst_first(scores: QuerySet[Score]) -> QuerySet[Score]:
@@ -233,5 +294,7 @@ def _said(score: Score) -> list[tuple[str, Any]]:
 
 urlpatterns: list[URLPattern] = [
     path("evals/", evals, name="evals"),
+    path("evals/runs/<str:slug>/ask/", ask, name="eval-run-ask"),
     path("evals/runs/<int:pk>/", eval_run, name="eval-run"),
+    path("evals/runs/<int:pk>/cancel/", cancel, name="eval-run-cancel"),
 ]

@@ -1,0 +1,105 @@
+"""How the releases of a workflow are called in evals."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET, require_POST
+
+from dashboards import setup_page
+from dashboards.forms import first_error
+from dashboards.http import UserRequest
+from dashboards.setup_page import ContentForm
+from dashboards.slots import readable
+from dashboards.target_words import EXAMPLES, in_words
+from dashboards.windows import whole_number
+from governance.common.errors import GovernanceError
+from governance.evals import services
+from governance.evals.setup_models import EvalTarget
+from governance.evals.target_content import KINDS
+from governance.evals.targets import TargetError, target_name
+from governance.people.permissions import can
+from governance.workflows.models import Workflow
+
+
+@require_GET
+@login_required
+def target(request: UserRequest, slug: str) -> HttpResponse:
+    """The target in use, its versions, and the form of the next one."""
+    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    return _page(request, found)
+
+
+@require_POST
+@login_required
+def set_target(request: UserRequest, slug: str) -> HttpResponse:
+    """Put a new version into use."""
+    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    form = ContentForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), status=422)
+    try:
+        made = services.set_target(found, actor=request.user, **form.cleaned_data)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(
+        request, f"{made} is in use. What was scored before is scored again when a gate needs it."
+    )
+    return redirect("eval-target", slug=slug)
+
+
+@require_POST
+@login_required
+def confirm(request: UserRequest, slug: str) -> HttpResponse:
+    """Say yes to somebody else's target."""
+    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    rows = EvalTarget.objects.filter(workflow=found)
+    version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
+    try:
+        services.confirm_target(version, actor=request.user)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(request, f"{version} is confirmed: its author may approve what it calls.")
+    return redirect("eval-target", slug=slug)
+
+
+def _page(
+    request: UserRequest, found: Workflow, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    rows = list(
+        EvalTarget.objects.filter(workflow=found)
+        .select_related("workflow")
+        .order_by("-version")[: setup_page.VERSIONS_SHOWN + 1]
+    )
+    start = request.GET.get("start", "")
+    begun = EXAMPLES.get(start) or (rows[0].content if rows else EXAMPLES["openai"])
+    try:
+        fallback = target_name(found.slug)
+    except TargetError:
+        fallback = ""
+    context = {
+        "workflow": found,
+        "current": rows[0] if rows else None,
+        "words": setup_page.newest(rows, in_words),
+        "versions": setup_page.versions(rows),
+        "fallback": fallback,
+        "kinds": KINDS.items(),
+        "text": request.POST.get("content") or readable(begun),
+        "typed": request.POST.get("reason", ""),
+        "error": error,
+        "may_set": can(request.user, "target.set", found),
+        "may_confirm": bool(rows)
+        and rows[0].confirmed_at is None
+        and can(request.user, "target.confirm", rows[0]),
+    }
+    return render(request, "dashboards/evals/target.html", context, status=status)
+
+
+urlpatterns: list[URLPattern] = [
+    path("evals/targets/<str:slug>/", target, name="eval-target"),
+    path("evals/targets/<str:slug>/set/", set_target, name="eval-target-set"),
+    path("evals/targets/<str:slug>/confirm/", confirm, name="eval-target-confirm"),
+]
