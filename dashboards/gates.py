@@ -91,7 +91,8 @@ def _gate_row(row: Mapping[str, Any], reach: float) -> GateRow:
     change, low, high = row.get("change"), row.get("low"), row.get("high")
     bar = None
     if change is not None and low is not None and high is not None:
-        margin = row.get("margin") or 0.0
+        # Margins of money and time are percent, and so have no place on a bar of amounts.
+        margin = (row.get("margin") or 0.0) if row.get("unit") not in ("money", "ms") else 0.0
         signed = -margin if row.get("better") == "up" else margin
         reach = max(reach, abs(margin))
         bar = draw_interval(
@@ -130,7 +131,7 @@ def _allowed(row: Mapping[str, Any]) -> str:
 def _least(row: Mapping[str, Any], margin: float) -> str:
     if row.get("unit") == "percent":
         return f"{margin:g}\N{NO-BREAK SPACE}pt"
-    return format_value(margin, _unit(row))
+    return f"{margin:g}" if row.get("unit") == "number" else f"{margin:g}\N{NO-BREAK SPACE}%"
 
 
 def _instead(row: Mapping[str, Any]) -> str:

@@ -273,6 +273,10 @@ EVAL_TARGETS = dict(
     if "=" in pair
 )
 
+# Scorers of our own that an evaluator may name: name -> dotted name of
+# `score(case_input, expected, answer)`.
+EVAL_SCORERS = dict(pair.split("=", 1) for pair in env_list("EVAL_SCORERS") if "=" in pair)
+
 # Who keeps the texts and labels that recent suites are sampled from: workflow slug -> dotted name
 # of `cases(case_ids)`. Receipts carry no texts.
 EVAL_CASE_SOURCES = dict(

@@ -32,6 +32,7 @@ def pytest_load_initial_conftests() -> None:
         "ALLOWED_HOSTS",
         "EVAL_TARGETS",
         "EVAL_CASE_SOURCES",
+        "EVAL_SCORERS",
         "PROXIES",
     ):
         os.environ.pop(name, None)

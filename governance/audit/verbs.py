@@ -48,6 +48,8 @@ VERBS: dict[str, str] = {
     "eval_run.finished": "finished the eval run",
     "eval_run.failed": "could not finish the eval run",
     "eval_run.cancelled": "cancelled the eval run",
+    "evaluator.set": "changed how answers are scored:",
+    "evaluator.confirmed": "confirmed how answers are scored:",
     "target.set": "changed how releases are called for evals:",
     "target.confirmed": "confirmed how releases are called for evals:",
     "gate_policy.proposed": "proposed the gate policy",

@@ -9,6 +9,7 @@ from typing import Any
 
 from governance.common.canonical import canonical, digest
 from governance.common.errors import InvalidInputError
+from governance.evals import expectations
 from governance.evals.models import Case, SuiteVersion
 
 MOST_CASES = 100_000
@@ -17,7 +18,6 @@ CASE_KEYS = (
     "key", "input", "expected", "category", "segment", "cluster", "channel", "must_pass", "reason",
     "source", "labelled_by_label",
 )  # fmt: skip
-EXPECTED_KEYS = {"answer", "must_escalate", "must_not_escalate"}
 LONGEST = {"category": 100, "segment": 100, "cluster": 100, "reason": 300, "labelled_by_label": 200}
 # Left out of the digest where they are empty: a suite that has none keeps its digest.
 ADDED_LATER = ("segment", "channel", "source", "labelled_by_label")
@@ -43,7 +43,7 @@ def clean_case(case: Mapping[str, Any]) -> Row:
     row: Row = {
         "key": key,
         "input": dict(case["input"]),
-        "expected": checked_expected(key, case.get("expected")),
+        "expected": expectations.check(key, case.get("expected")),
     }
     for name, longest in LONGEST.items():
         text = str(case.get(name) or "").strip()
@@ -67,17 +67,6 @@ def clean_case(case: Mapping[str, Any]) -> Row:
     if not is_storable(words) or ("\\u0000" in text and not is_storable(told)):
         raise InvalidInputError(f"The case {key!r} holds a character that nothing can store.")
     return row
-
-
-def checked_expected(key: str, expected: Any) -> Row:
-    """Return what a case expects.
-
-    Raises:
-        InvalidInputError: nothing is expected, or something that nobody can score.
-    """
-    if not isinstance(expected, Mapping) or not expected or set(expected) - EXPECTED_KEYS:
-        raise InvalidInputError(f"The case {key!r} does not say what is expected.")
-    return dict(expected)
 
 
 def check_by_hand(kind: str, row: Row) -> None:

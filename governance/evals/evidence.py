@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from governance.evals.policy import METRICS, GatePolicy, SuiteRule
+from governance.evals.policy import METRICS, Comparison, Floor, GatePolicy, SuiteRule
 
 DAY = timedelta(days=1)
 
@@ -19,15 +19,22 @@ class CaseResult:
     `values` holds a number or truth value per metric; None means that the metric does not apply
     to this case. `output` identifies what the release did, so that two releases can be seen to
     act alike. A case with an `error` has no score. Beside the metrics, `passed` says whether
-    everything that the case asks for was met.
+    everything that the case asks for was met. A case that was run several times has a result for
+    each `repeat`, from 0: together they are one piece of evidence.
     """
 
     key: str
     values: Mapping[str, bool | float | None]
+    repeat: int = 0
     output: str = ""
     cluster: str = ""
     must_pass: bool = False
     error: str = ""
+
+    @property
+    def group(self) -> str:
+        """What it is independent of other results by: its cluster, or else its case."""
+        return self.cluster or self.key
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,23 @@ class SuiteEvidence:
     case_count: int
     results: Sequence[CaseResult]
     sampled_at: datetime | None = None
+    repeats: int = 1
+    # Metrics that may not decide: scores of judges that nobody has calibrated.
+    advisory: frozenset[str] = frozenset()
+
+    @property
+    def expected(self) -> int:
+        """How many results a whole run has."""
+        return self.case_count * self.repeats
 
     @property
     def errored(self) -> int:
-        """Cases without a score."""
+        """Results without a score."""
         return sum(1 for result in self.results if result.error)
 
-    def by_key(self) -> dict[str, CaseResult]:
-        """Results by case."""
-        return {result.key: result for result in self.results}
+    def by_key(self) -> dict[tuple[str, int], CaseResult]:
+        """Results by case and repeat."""
+        return {(result.key, result.repeat): result for result in self.results}
 
 
 @dataclass(frozen=True)
@@ -93,16 +108,16 @@ def _alone(
             f"Run the {kind} suite.",
         )  # fmt: skip
         return
-    keys = [result.key for result in run.results]
+    keys = [(result.key, result.repeat) for result in run.results]
     if len(set(keys)) != len(keys):
         yield Refusal(
             "duplicate_cases", kind, f"The {whose}'s {kind} run counts a case twice.",
             f"Run the {kind} suite again, each case once.",
         )  # fmt: skip
-    if len(set(keys)) != run.case_count:
+    if len(set(keys)) != run.expected:
         yield Refusal(
             "unfinished", kind,
-            f"The {whose}'s {kind} run has {len(set(keys))} of {run.case_count} cases.",
+            f"The {whose}'s {kind} run has {len(set(keys))} of {run.expected} cases.",
             f"Let the {kind} run finish.",
         )  # fmt: skip
     if run.case_count < rule.min_cases:
@@ -111,10 +126,10 @@ def _alone(
             f"The {kind} suite has {run.case_count} cases; the policy asks for {rule.min_cases}.",
             f"Add {rule.min_cases - run.case_count} cases to the {kind} suite.",
         )  # fmt: skip
-    if run.errored * 100 > policy.max_errored_percent * max(1, run.case_count):
+    if run.errored * 100 > policy.max_errored_percent * max(1, run.expected):
         yield Refusal(
             "errored", kind,
-            f"{run.errored} of {run.case_count} {kind} cases of the {whose} ended in an error; "
+            f"{run.errored} of {run.expected} {kind} cases of the {whose} ended in an error; "
             f"the policy allows {policy.max_errored_percent:g} %.",
             "Mend what failed and run the suite again.",
         )  # fmt: skip
@@ -122,6 +137,12 @@ def _alone(
         yield Refusal(
             "not_a_number", kind, f"The {whose}'s {kind} run holds a score that is not a number.",
             "Mend the scorer and run the suite again.",
+        )  # fmt: skip
+    for label in _judged_by_an_advisory(policy, kind, run.advisory):
+        yield Refusal(
+            "uncalibrated", kind,
+            f"{label} is a judge's word, and nobody has checked this judge against people.",
+            "Calibrate the judge, or let the policy judge something else.",
         )  # fmt: skip
     if policy.evaluator is not None and run.evaluator != policy.evaluator:
         yield Refusal(
@@ -143,17 +164,29 @@ def _alone(
             )  # fmt: skip
 
 
+def _judged_by_an_advisory(
+    policy: GatePolicy, kind: str, advisory: frozenset[str]
+) -> Iterator[str]:
+    """The labels of what the policy judges on this suite although it may not decide."""
+    judged: list[Comparison | Floor] = [*policy.guardrails, *policy.floors]
+    if policy.primary is not None:
+        judged.append(policy.primary)
+    for entry in judged:
+        if kind in entry.suites and entry.metric.name in advisory:
+            yield entry.metric.label
+
+
 def _together(
     kind: str, candidate: SuiteEvidence | None, baseline: SuiteEvidence | None
 ) -> Iterator[Refusal]:
     """Reasons why two runs cannot be laid side by side."""
     if candidate is None or baseline is None:
         return
-    same_cases = {r.key for r in candidate.results} == {r.key for r in baseline.results}
+    same_cases = candidate.by_key().keys() == baseline.by_key().keys()
     if candidate.suite_digest != baseline.suite_digest or not same_cases:
         yield Refusal(
             "different_cases", kind, f"The two {kind} runs answered different cases.",
-            "Run the baseline on the same version of the suite.",
+            "Run the baseline on the same version of the suite, as often.",
         )  # fmt: skip
     if candidate.evaluator != baseline.evaluator:
         yield Refusal(
@@ -190,7 +223,8 @@ def pair_up(
 ) -> list[tuple[CaseResult, CaseResult]]:
     """Pair the results of the same case, in the candidate's order."""
     theirs = baseline.by_key()
-    return [(mine, theirs[mine.key]) for mine in candidate.results if mine.key in theirs]
+    found = [(mine, theirs.get((mine.key, mine.repeat))) for mine in candidate.results]
+    return [(mine, other) for mine, other in found if other is not None]
 
 
 def _usable(metric: str, value: bool | float | None) -> bool:

@@ -25,7 +25,7 @@ from governance.evals.gate_rows import (
     reported_row,
     unmatched_row,
 )
-from governance.evals.policy import HARD_RULES, METRICS, Comparison, GatePolicy
+from governance.evals.policy import HARD_RULES, METRICS, SCORE, Comparison, GatePolicy, metric_named
 
 
 class Verdict(StrEnum):
@@ -171,7 +171,9 @@ def _rows(policy: GatePolicy, candidate: Evidence, baseline: Evidence | None) ->
     judged = {(row.metric, row.suite) for row in rows}
     for rule in policy.suites:
         run = candidate.get(rule.kind)
-        for metric in METRICS.values():
+        named = {name for result in run.results for name in result.values} if run else set()
+        scores = [metric_named(name) for name in sorted(named) if name.startswith(SCORE)]
+        for metric in (*METRICS.values(), *(metric for metric in scores if metric)):
             if run is None or (metric.name, rule.kind) in judged:
                 continue
             reported = reported_row(

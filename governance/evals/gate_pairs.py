@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from governance.evals import statistics as st
 from governance.evals.evidence import SuiteEvidence, pair_up
+from governance.evals.gate_numbers import number_row
 from governance.evals.gate_rows import (
     ADD_CASES,
     BETTER,
@@ -38,6 +39,8 @@ def comparison_row(
     confidence: float,
 ) -> GateRow:
     """Judge a primary metric or a guardrail on paired cases."""
+    if entry.metric.unit != "percent":
+        return number_row(role, kind, entry, candidate, baseline, confidence=confidence)
     metric, higher = entry.metric.name, entry.direction is Direction.HIGHER
     row = replace(new_row(role, kind, entry.metric, entry.direction), margin=entry.points)
     if candidate is None or baseline is None:
@@ -47,7 +50,7 @@ def comparison_row(
     for mine, theirs in pair_up(candidate, baseline):
         if not (may_apply(mine, metric) and may_apply(theirs, metric)):
             continue
-        cluster = mine.cluster or mine.key
+        cluster = mine.group
         ours, base = binary(mine, metric), binary(theirs, metric)
         if ours is None or base is None:
             unscored.append(cluster)

@@ -172,7 +172,7 @@ def floor_row(kind: str, floor: Floor, run: SuiteEvidence | None, *, confidence:
     metric, higher = floor.metric, floor.direction is Direction.HIGHER
     row = replace(new_row("floor", kind, metric, floor.direction), limit=floor.percent)
     results = [] if run is None else [r for r in run.results if may_apply(r, metric.name)]
-    scores = [(r.cluster or r.key, binary(r, metric.name)) for r in results]
+    scores = [(r.group, binary(r, metric.name)) for r in results]
     known = [(cluster, score == higher) for cluster, score in scores if score is not None]
     if not known:
         return row.says(UNKNOWN, Outcome.OPEN, nothing_to_judge(run), ADD_CASES if run else "")

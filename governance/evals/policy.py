@@ -32,9 +32,28 @@ class Metric:
     name: str
     label: str
     direction: Direction
-    # "percent": true or false per case, judged. Other units are reported, not judged.
+    # "percent": true or false per case, compared in points. "money" and "ms": compared as a
+    # ratio, with a margin in percent. "number": a score, compared in its own units.
     unit: str = "percent"
 
+    @property
+    def margin_key(self) -> str:
+        """What a policy calls a guardrail's margin."""
+        return MARGINS[self.unit]
+
+    @property
+    def improvement_key(self) -> str:
+        """What a policy calls the least improvement of a primary metric."""
+        return self.margin_key.replace("margin", "min_improvement")
+
+
+MARGINS = {
+    "percent": "margin_points",
+    "money": "margin_percent",
+    "ms": "margin_percent",
+    "number": "margin",
+}
+SCORE = "score:"  # before the name of a scorer of the workflow's evaluator
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
@@ -63,8 +82,8 @@ class SuiteRule:
 class Comparison:
     """A metric compared with the baseline: the primary one, or a guardrail.
 
-    `points` is the least improvement of a primary metric, or the margin of a guardrail, in
-    percentage points of cases.
+    `points` is the least improvement of a primary metric, or the margin of a guardrail: in
+    percentage points of cases, percent of the baseline (money, time), or a score's own units.
     """
 
     metric: Metric
@@ -128,9 +147,9 @@ class GatePolicy:
             suites=suites,
             primary=None
             if primary is None
-            else _comparison(primary, kinds[:1], "min_improvement_points", least=0.0),
+            else _comparison(primary, kinds[:1], is_guardrail=False),
             guardrails=tuple(
-                _comparison(entry, kinds, "margin_points", least=0.01)
+                _comparison(entry, kinds, is_guardrail=True)
                 for entry in _entries(content, "guardrails")
             ),
             floors=tuple(_floor(entry, kinds) for entry in _entries(content, "floors")),
@@ -167,18 +186,26 @@ def _suite(kind: str, rule: Mapping[str, Any]) -> SuiteRule:
 
 
 def _comparison(
-    entry: Mapping[str, Any], default: tuple[str, ...], points: str, *, least: float
+    entry: Mapping[str, Any], default: tuple[str, ...], *, is_guardrail: bool
 ) -> Comparison:
-    _known(entry, points, {"metric", "direction", "suites", points})
     metric, direction, suites = _metric(entry, default)
-    if least > 0 and points not in entry:
-        raise PolicyError(f"The guardrail {metric.label!r} needs its margin in points.")
-    return Comparison(metric, direction, suites, _number(entry, points, 0.0, least, 99.0))
+    key = metric.margin_key if is_guardrail else metric.improvement_key
+    _known(entry, "guardrail" if is_guardrail else "primary",
+           {"metric", "direction", "suites", "as_number", key})  # fmt: skip
+    if is_guardrail and key not in entry:
+        raise PolicyError(f"The guardrail {metric.label!r} needs its {key}.")
+    least = 0.01 if is_guardrail and metric.unit != "number" else 0.0
+    amount = _number(entry, key, 0.0, least, 99.0 if metric.unit == "percent" else 1e6)
+    if is_guardrail and amount <= 0:
+        raise PolicyError(f"The margin of {metric.label!r} is above zero.")
+    return Comparison(metric, direction, suites, amount)
 
 
 def _floor(entry: Mapping[str, Any], default: tuple[str, ...]) -> Floor:
     _known(entry, "floor", {"metric", "direction", "suites", "limit_percent"})
     metric, direction, suites = _metric(entry, default)
+    if metric.unit != "percent":
+        raise PolicyError(f"{metric.label} has no floor: only shares of cases have one.")
     if "limit_percent" not in entry:
         raise PolicyError(f"The floor of {metric.label!r} needs its limit in percent.")
     return Floor(metric, direction, suites, _number(entry, "limit_percent", 0.0, 0.0, 100.0))
@@ -187,11 +214,11 @@ def _floor(entry: Mapping[str, Any], default: tuple[str, ...]) -> Floor:
 def _metric(
     entry: Mapping[str, Any], default: tuple[str, ...]
 ) -> tuple[Metric, Direction, tuple[str, ...]]:
-    metric = METRICS.get(str(entry.get("metric")))
+    if not isinstance(entry, Mapping):
+        raise PolicyError("What is judged is an object with a metric.")
+    metric = metric_named(str(entry.get("metric")), as_number=entry.get("as_number") is True)
     if metric is None:
         raise PolicyError(f"Unknown metric: {entry.get('metric')}.")
-    if metric.unit != "percent":
-        raise PolicyError(f"{metric.label} is reported beside the verdict, not judged.")
     suites = tuple(entry.get("suites", default))
     if not suites or len(set(suites)) != len(suites):
         raise PolicyError(f"{metric.label}: name each suite once.")
@@ -199,6 +226,20 @@ def _metric(
         return metric, Direction(entry.get("direction", metric.direction)), suites
     except ValueError:
         raise PolicyError(f"{metric.label}: the direction is higher or lower.") from None
+
+
+def metric_named(name: str, *, as_number: bool = False) -> Metric | None:
+    """Return a metric, also one of a workflow's own scorers (`score:<name>`).
+
+    Args:
+        as_number: the scorer's value is a number and compared as one, not true or false.
+    """
+    scorer = name.removeprefix(SCORE)
+    if name.startswith(SCORE) and scorer.isidentifier() and len(scorer) <= 40:
+        label = scorer.replace("_", " ").capitalize()
+        unit = "number" if as_number else "percent"
+        return Metric(name, label, Direction.HIGHER, unit)
+    return None if as_number else METRICS.get(name)
 
 
 def _known(entry: Mapping[str, Any], where: str, keys: set[str]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 from governance.common.canonical import digest
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.models import EvalRun, Score
-from governance.evals.policy import METRICS
+from governance.evals.policy import METRICS, SCORE
 
 
 def scores_of(run: EvalRun) -> list[Score]:
     """Every score of a run with its case, in the order of the cases' keys. One query."""
-    return list(run.scores.select_related("case").defer("case__input").order_by("case__key"))
+    rows = run.scores.select_related("case").defer("case__input", "notes", "usage")
+    return list(rows.order_by("case__key", "repeat"))
 
 
 def case_result(score: Score) -> CaseResult:
@@ -27,9 +28,11 @@ def case_result(score: Score) -> CaseResult:
         "passed": score.passed,
         "cost": None if score.cost is None else float(score.cost),
         "latency_ms": score.latency_ms,
+        **{f"{SCORE}{name}": value for name, value in score.metrics.items()},
     }
     return CaseResult(
         key=score.case.key,
+        repeat=score.repeat,
         values=values,
         output=digest([score.output, score.escalated, score.violations]),
         cluster=score.case.cluster,
@@ -46,6 +49,7 @@ def evidence_of(run: EvalRun) -> SuiteEvidence:
         release=run.release_id,
         evaluator=run.evaluator,
         case_count=run.suite.case_count,
+        repeats=run.repeats,
         results=[case_result(score) for score in scores_of(run)],
         sampled_at=run.suite.sampled_to,
     )
@@ -56,7 +60,8 @@ def summary_of(run: EvalRun) -> dict[str, Any]:
     scores = scores_of(run)
     results = [case_result(score) for score in scores if not score.error]
     summary: dict[str, Any] = {}
-    for name in (*METRICS, "passed"):
+    names = (*METRICS, "passed", *(f"{SCORE}{name}" for name in sorted(run.scorers)))
+    for name in names:
         known = [value for result in results if (value := result.values.get(name)) is not None]
         summary[name] = {"n": len(known), "sum": round(float(sum(known)), 8)}
     summary["digest"] = digest(
@@ -71,6 +76,9 @@ def summary_of(run: EvalRun) -> dict[str, Any]:
 
 
 def _line(score: Score) -> list[Any]:
+    """What the digest of a run covers; what most runs do not have is left out where it is empty."""
+    more: list[Any] = [score.repeat] if score.repeat else []
+    more += [score.metrics] if score.metrics else []
     return [
         score.case.key,
         score.correct,
@@ -83,4 +91,5 @@ def _line(score: Score) -> list[Any]:
         score.output,
         score.violations,
         score.error,
+        *more,
     ]

@@ -11,8 +11,9 @@ from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals.actors import edits, label
 from governance.evals.asking import SEEDS
+from governance.evals.evaluators import current_evaluator
 from governance.evals.models import EvalRun, SuiteVersion
-from governance.evals.scorers import evaluator_for
+from governance.evals.scorers import evaluator_for, fingerprints
 from governance.evals.target_content import LARGEST_BUDGET
 from governance.evals.targets import Calling, TargetError, content_of, current_target
 from governance.jobs.services import enqueue
@@ -62,7 +63,7 @@ def request_run(
     if budget is not None and not (budget.is_finite() and 0 < budget <= LARGEST_BUDGET):
         raise InvalidInputError("A budget is an amount of money above zero.")
     evaluator = evaluator_for(suite.workflow.slug)
-    target = current_target(suite.workflow)
+    target, definition = current_target(suite.workflow), current_evaluator(suite.workflow)
     if budget is None:
         budget = Calling.of(content_of(target)).budget
     with audit.atomic():
@@ -80,6 +81,8 @@ def request_run(
                 "seed": seed,
                 "budget": budget,
                 "target": target,
+                "definition": definition,
+                "scorers": fingerprints(definition) if definition else {},
             },
         )
         if (run.release_id, run.suite_id) != (release.pk, suite.pk):

@@ -39,6 +39,7 @@ from governance.people.permissions import require
 
 WORKER = Actor.system("evals")
 CLOSED = (EvalRun.State.DONE, EvalRun.State.FAILED, EvalRun.State.CANCELLED)
+PART_SECONDS = 8 * 60.0  # of a run in one job; a worker's task is killed after 15 minutes
 CASES_READ = 500  # at a time, with their inputs
 CHUNK_CASES = 100
 # Well below the lease, so that a worker writes and renews several times within it.
@@ -63,11 +64,12 @@ def execute(run_id: int, claim: Claim) -> None:
         if evaluator_for(run.suite.workflow.slug) != run.evaluator:
             raise TargetError("The scorer or the target changed since this run was asked for.")
         target = build_target(run.release, run.target, pace)
-        scorer = scorer_for(run)
+        scorer = scorer_for(run, pace)
         calling = Calling.of(content_of(run.target))
         budget = Budget(run.budget, run.cost, run.suite.workflow.currency)
         work = partial(_score, run, target, scorer)
-        with closing(ask_all(_asks(run), work, calling, budget, claim)) as scores:
+        asks = _Asks(run, time.monotonic() + PART_SECONDS)
+        with closing(ask_all(asks, work, calling, budget, claim)) as scores:
             for chunk in _chunks(scores, claim):
                 _store(run.pk, chunk, claim)
     except CancelledError:
@@ -77,7 +79,10 @@ def execute(run_id: int, claim: Claim) -> None:
         return
     finally:
         pace.over.set()  # whoever waits for another try stops waiting
-    _finish(run.pk, claim)
+    if asks.has_more:
+        _go_on(run, claim)
+    else:
+        _finish(run.pk, claim)
 
 
 def _start(run_id: int, claim: Claim) -> EvalRun | None:
@@ -89,24 +94,42 @@ def _start(run_id: int, claim: Claim) -> EvalRun | None:
         run.state = EvalRun.State.RUNNING
         run.started_at = run.started_at or now()
         run.save(update_fields=["state", "started_at"])
-    return EvalRun.objects.select_related("release__workflow", "suite__workflow", "target").get(
-        pk=run_id
-    )
+    return EvalRun.objects.select_related(
+        "release__workflow", "suite__workflow", "target", "definition"
+    ).get(pk=run_id)
 
 
-def _asks(run: EvalRun) -> Iterator[Ask]:
-    """Every ask that has no score yet, in the order of the cases' keys, read page by page."""
-    after = ""
-    while True:
-        page = list(run.suite.cases.filter(key__gt=after).order_by("key")[:CASES_READ])
-        if not page:
-            return
-        after = page[-1].key
-        scored = set(run.scores.filter(case__in=page).values_list("case_id", "repeat"))
-        for case in page:
-            for repeat in range(run.repeats):
-                if (case.pk, repeat) not in scored:
+class _Asks:
+    """Every ask that has no score yet, in the order of the cases' keys, read page by page.
+
+    It ends early when this part of the run has taken its time; `has_more` says so.
+    """
+
+    def __init__(self, run: EvalRun, until: float) -> None:
+        self._run, self._until = run, until  # by the monotonic clock
+        self.has_more = False
+
+    def __iter__(self) -> Iterator[Ask]:
+        run, after = self._run, ""
+        while page := list(run.suite.cases.filter(key__gt=after).order_by("key")[:CASES_READ]):
+            after = page[-1].key
+            scored = set(run.scores.filter(case__in=page).values_list("case_id", "repeat"))
+            for case in page:
+                for repeat in range(run.repeats):
+                    if (case.pk, repeat) in scored:
+                        continue
+                    if time.monotonic() >= self._until:
+                        self.has_more = True
+                        return
                     yield Ask(case, repeat, (run.seed + repeat) % SEEDS)
+
+
+@audit.atomic()
+def _go_on(run: EvalRun, claim: Claim) -> None:
+    """Leave the rest to another job: one job may not take as long as a long run does."""
+    claim.hold()
+    facts = {"run": run.pk, "workflow": run.suite.workflow.slug}
+    enqueue("evals.run", f"run {run.pk} after job {claim.job_id}", facts)
 
 
 def _chunks(scores: Iterable[Score | None], claim: Claim) -> Iterator[list[Score]]:
@@ -297,9 +320,9 @@ def watch() -> int:
         Job.objects.filter(
             kind="evals.run",
             state=Job.State.FAILED,
-            slot__in=[f"run {run_id}" for run_id in open_runs.values_list("pk", flat=True)],
-        ).values_list("slot", "error")
+            payload__run__in=list(open_runs.values_list("pk", flat=True)),
+        ).values_list("payload__run", "error")
     )
-    for slot, error in given_up.items():
-        give_up(int(slot.removeprefix("run ")), error)
+    for run_id, error in given_up.items():
+        give_up(int(run_id), error)
     return len(given_up)

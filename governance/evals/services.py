@@ -5,6 +5,7 @@ from __future__ import annotations
 from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
 from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
+from governance.evals.evaluators import confirm_evaluator, current_evaluator, set_evaluator
 from governance.evals.judging import judge
 from governance.evals.labelling import draw_sample, freeze_sample, label_case
 from governance.evals.policies import confirm_policy, current_policy, set_policy
@@ -17,9 +18,11 @@ from governance.evals.targets import current_target
 __all__ = (
     "SCHEDULED",
     "cancel_run",
+    "confirm_evaluator",
     "confirm_policy",
     "confirm_suite",
     "confirm_target",
+    "current_evaluator",
     "current_policy",
     "current_target",
     "draw_sample",
@@ -37,6 +40,7 @@ __all__ = (
     "put_case",
     "remove_case",
     "request_run",
+    "set_evaluator",
     "set_policy",
     "set_target",
 )

@@ -206,7 +206,7 @@ def target_fingerprint(workflow_slug: str) -> str:
     target = EvalTarget.objects.filter(workflow__slug=workflow_slug).order_by("-version").first()
     content = content_of(target)
     if content["kind"] == "callable":
-        return _fingerprint(target_name(workflow_slug))
+        return source_fingerprint(target_name(workflow_slug))
     # How fast and how often it is asked changes no answer.
     told = {key: value for key, value in content.items() if key not in HOW_FAST}
     return digest_text(json.dumps(told, sort_keys=True))
@@ -216,7 +216,8 @@ HOW_FAST = ("concurrency", "per_minute", "tries", "budget")
 
 
 @lru_cache(maxsize=64)
-def _fingerprint(name: str) -> str:
+def source_fingerprint(name: str) -> str:
+    """Return a digest of a dotted name and the source of its module."""
     module_name = name.rpartition(".")[0]
     try:
         spec = find_spec(module_name)
