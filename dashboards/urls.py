@@ -31,6 +31,7 @@ VIEWS = (
     "recall",
     "evals",
     "targets",
+    "scoring",
     "suites",
     "cases",
     "suite_files",

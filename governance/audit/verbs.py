@@ -48,6 +48,7 @@ VERBS: dict[str, str] = {
     "eval_run.finished": "finished the eval run",
     "eval_run.failed": "could not finish the eval run",
     "eval_run.cancelled": "cancelled the eval run",
+    "judge.calibrated": "compared a judge with people:",
     "evaluator.set": "changed how answers are scored:",
     "evaluator.confirmed": "confirmed how answers are scored:",
     "target.set": "changed how releases are called for evals:",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from governance.common.canonical import digest
+from governance.evals.calibration import advisory_metrics
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.models import EvalRun, Score
 from governance.evals.policy import METRICS, SCORE
@@ -50,6 +51,7 @@ def evidence_of(run: EvalRun) -> SuiteEvidence:
         evaluator=run.evaluator,
         case_count=run.suite.case_count,
         repeats=run.repeats,
+        advisory=advisory_metrics(run),
         results=[case_result(score) for score in scores_of(run)],
         sampled_at=run.suite.sampled_to,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from governance.evals.calibration import calibrate, label_answer
 from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
 from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
@@ -17,6 +18,7 @@ from governance.evals.targets import current_target
 
 __all__ = (
     "SCHEDULED",
+    "calibrate",
     "cancel_run",
     "confirm_evaluator",
     "confirm_policy",
@@ -36,6 +38,7 @@ __all__ = (
     "import_as_version",
     "import_into_draft",
     "judge",
+    "label_answer",
     "label_case",
     "put_case",
     "remove_case",

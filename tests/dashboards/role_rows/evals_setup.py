@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from governance.common.time import now
+from governance.evals import calibration
 from governance.evals import services as evals
-from governance.evals.models import EvalRun
+from governance.evals.models import EvalRun, Score
+from governance.evals.setup_models import HumanLabel
 from governance.evals.suites import evidence_suites
 from governance.people.models import User
+from governance.releases.services import register_release
+from governance.workflows.models import Workflow
+from governance.workflows.services import create_workflow
+from tests.conftest import TESTER, slots
 from tests.dashboards.role_rows import (
     ANALYST,
     BUILDER,
@@ -24,12 +30,25 @@ from tests.dashboards.role_rows import (
 EDITS = {OWNER, ANALYST, BUILDER}
 SECOND = {EXECUTIVE, OWNER}  # the analyst set it, and builders confirm nothing
 TARGET = {"content": '{"kind": "callable", "seconds": 30}', "reason": "Slow cases are given up."}
+SCORERS = {"content": '{"scorers": [{"name": "a", "kind": "exact"}]}', "reason": "To the letter."}
+JUDGE = {
+    "name": "polite", "kind": "judge", "base_url": "https://8.8.8.8/v1", "model": "m",
+    "prompt": "Is it polite?",
+}  # fmt: skip
+LABEL: dict[str, Any] = {"verdict": "good"}  # the score comes with the world
 # The release comes with the world.
 ASK: dict[str, Any] = {"suite": "golden", "mark": "once"}
 ROWS: dict[str, Row] = {
     "eval-target": Row(READERS, key="workflow"),
     "eval-target-set": Row(NONE, EDITS, key="workflow", data=TARGET),
     "eval-target-confirm": Row(NONE, SECOND, key="workflow", data={"version": 1}),
+    "scoring": Row(READERS, key="workflow"),
+    "scoring-set": Row(NONE, EDITS, key="workflow", data=SCORERS),
+    "scoring-confirm": Row(NONE, SECOND, key="judged workflow", data={"version": 1}),
+    "scoring-judge": Row(READERS, key="judge"),
+    # Nobody graded anything here: whoever may is told so.
+    "scoring-judge-label": Row(NONE, EDITS, key="judge", data=LABEL),
+    "scoring-judge-calibrate": Row(NONE, EDITS, key="judge"),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
     "eval-run-cancel": Row(NONE, EDITS, key="open run"),
 }
@@ -49,3 +68,38 @@ def extend(world: World, cast: Cast) -> None:
         cases_total=suite.case_count,
     )  # fmt: skip
     world["open run"] = (run.pk,)
+    judged = _judged(cast, analyst)
+    world["judged workflow"], world["judge"] = (judged.slug,), (judged.slug, "polite")
+
+
+def _judged(cast: Cast, analyst: User) -> Workflow:
+    """A workflow with a judge that has graded 21 answers, 20 of which people labelled."""
+    workflow = create_workflow("letters", "Letters", owner=cast.owner, actor=TESTER)
+    evals.set_evaluator(workflow, {"scorers": [JUDGE]}, actor=analyst, reason="Tone.")
+    (judge,) = calibration.judges_of(workflow)
+    cases = [
+        {"key": f"c{n}", "input": {"n": n}, "expected": {"rubric": "It is polite."}}
+        for n in range(21)
+    ]
+    suite = evals.freeze_suite(workflow, "golden", cases, actor=analyst)
+    release, _ = register_release(workflow, slots(), title="First", actor=TESTER)
+    moment = now()
+    run = EvalRun.objects.create(
+        release=release, suite=suite, evaluator="sha256:" + "0" * 64, purpose="request",
+        slot="judged", requested_by_label="Analyst", requested_at=moment, started_at=moment,
+        finished_at=moment, state=EvalRun.State.DONE, cases_total=21, cases_done=21,
+        scorers={"polite": judge.fingerprint}, definition=evals.current_evaluator(workflow),
+    )  # fmt: skip
+    scores = Score.objects.bulk_create(
+        Score(run=run, case=case, metrics={"polite": n % 2 == 0}, scored_at=moment)
+        for n, case in enumerate(suite.cases.all())
+    )
+    HumanLabel.objects.bulk_create(
+        HumanLabel(
+            score=score, scorer="polite", good=n % 2 == 0, labelled_by=cast.cfo,
+            labelled_by_label="CFO", labelled_at=moment,
+        )
+        for n, score in enumerate(scores[:20])
+    )  # fmt: skip
+    LABEL["score"] = scores[20].pk
+    return workflow

@@ -1,0 +1,196 @@
+"""How answers of a workflow are scored, and how its judges are checked."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET, require_POST
+
+from dashboards import setup_page
+from dashboards.forms import first_error
+from dashboards.http import UserRequest
+from dashboards.scorer_words import EXAMPLE, JUDGE, in_words
+from dashboards.setup_page import ContentForm
+from dashboards.slots import readable
+from dashboards.suite_words import asked_in_short
+from dashboards.windows import whole_number
+from governance.common.errors import GovernanceError, InvalidInputError
+from governance.evals import calibration, services
+from governance.evals.cases import row_of
+from governance.evals.models import Score
+from governance.evals.setup_models import Evaluator, JudgeCalibration
+from governance.people.permissions import can
+from governance.workflows.models import Workflow
+
+ANSWERS_SHOWN = 10
+HISTORY_SHOWN = 20
+
+
+@require_GET
+@login_required
+def scoring(request: UserRequest, slug: str) -> HttpResponse:
+    """The scorers in use, their versions, and the form of the next ones."""
+    return _page(request, _workflow(request, slug))
+
+
+@require_POST
+@login_required
+def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
+    """Put new scorers into use."""
+    found = _workflow(request, slug)
+    form = ContentForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), status=422)
+    try:
+        made = services.set_evaluator(found, actor=request.user, **form.cleaned_data)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(
+        request, f"{made} is in use. What was scored before is scored again when a gate needs it."
+    )
+    return redirect("scoring", slug=slug)
+
+
+@require_POST
+@login_required
+def confirm(request: UserRequest, slug: str) -> HttpResponse:
+    """Say yes to somebody else's scorers."""
+    found = _workflow(request, slug)
+    rows = Evaluator.objects.filter(workflow=found)
+    version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
+    try:
+        services.confirm_evaluator(version, actor=request.user)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(request, f"{version} is confirmed: its author may approve what it scores.")
+    return redirect("scoring", slug=slug)
+
+
+def _workflow(request: UserRequest, slug: str) -> Workflow:
+    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+
+
+def _page(
+    request: UserRequest, found: Workflow, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    rows = list(
+        Evaluator.objects.filter(workflow=found)
+        .select_related("workflow")
+        .order_by("-version")[: setup_page.VERSIONS_SHOWN + 1]
+    )
+    begun = rows[0].content if rows else EXAMPLE
+    if request.GET.get("start") == "judge":
+        begun = {"scorers": [*begun["scorers"], JUDGE]}
+    context = {
+        "workflow": found,
+        "current": rows[0] if rows else None,
+        "words": setup_page.newest(rows, in_words),
+        "versions": setup_page.versions(rows),
+        "judges": [
+            (judge, calibration.calibrated(found, judge)) for judge in calibration.judges_of(found)
+        ],
+        "text": request.POST.get("content") or readable(begun),
+        "typed": request.POST.get("reason", ""),
+        "error": error,
+        "may_set": can(request.user, "evaluator.set", found),
+        "may_confirm": bool(rows)
+        and rows[0].confirmed_at is None
+        and can(request.user, "evaluator.confirm", rows[0]),
+    }
+    return render(request, "dashboards/evals/scoring.html", context, status=status)
+
+
+@require_GET
+@login_required
+def judge(request: UserRequest, slug: str, name: str) -> HttpResponse:
+    """How well a judge agrees with people, and answers to label without its verdict."""
+    return _judge_page(request, _workflow(request, slug), name)
+
+
+@require_POST
+@login_required
+def label(request: UserRequest, slug: str, name: str) -> HttpResponse:
+    """Say whether one answer is good."""
+    found = _workflow(request, slug)
+    checked = _judge(found, name)
+    rows = Score.objects.filter(run__suite__workflow=found).select_related("run__suite__workflow")
+    score = get_object_or_404(rows, pk=whole_number(request.POST, "score"))
+    verdict = {"good": True, "bad": False}.get(request.POST.get("verdict", ""))
+    try:
+        if verdict is None:
+            raise InvalidInputError("Say whether it is good or bad.")
+        services.label_answer(
+            score, checked, good=verdict, actor=request.user, note=request.POST.get("note", "")
+        )
+    except GovernanceError as refusal:
+        return _judge_page(request, found, name, error=str(refusal), status=refusal.status)
+    return redirect("scoring-judge", slug=slug, name=name)
+
+
+@require_POST
+@login_required
+def calibrate(request: UserRequest, slug: str, name: str) -> HttpResponse:
+    """Write down how well the judge agrees with people now."""
+    found = _workflow(request, slug)
+    _judge(found, name)
+    try:
+        made = services.calibrate(found, name, actor=request.user)
+    except GovernanceError as refusal:
+        return _judge_page(request, found, name, error=str(refusal), status=refusal.status)
+    if made.passed:
+        messages.success(request, "It reaches its bar: policies may judge by it from now on.")
+    else:
+        messages.warning(request, "It does not reach its bar, and stays advisory.")
+    return redirect("scoring-judge", slug=slug, name=name)
+
+
+def _judge(found: Workflow, name: str) -> calibration.Judge:
+    try:
+        return calibration.judge_named(found, name)
+    except InvalidInputError as error:
+        raise Http404(str(error)) from error
+
+
+def _judge_page(
+    request: UserRequest, found: Workflow, name: str, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    checked = _judge(found, name)
+    may_label = can(request.user, "judge.label", found)
+    waiting = calibration.to_label(found, checked, request.user, ANSWERS_SHOWN) if may_label else []
+    context = {
+        "workflow": found,
+        "judge": checked,
+        "agreement": calibration.agreement(found, checked),
+        "calibrated": calibration.calibrated(found, checked),
+        "history": JudgeCalibration.objects.filter(workflow=found, scorer=name)[:HISTORY_SHOWN],
+        "rows": [
+            {
+                "score": score,
+                "asks": asked_in_short(row_of(score.case)),
+                "answer": score.output.get("answer", ""),
+                "expected": score.case.expected,
+            }
+            for score in waiting
+        ],
+        "least": calibration.LEAST_OF_EACH,
+        "may_label": may_label,
+        "error": error,
+    }
+    return render(request, "dashboards/evals/judge.html", context, status=status)
+
+
+urlpatterns: list[URLPattern] = [
+    path("evals/scoring/<str:slug>/", scoring, name="scoring"),
+    path("evals/scoring/<str:slug>/set/", set_evaluator, name="scoring-set"),
+    path("evals/scoring/<str:slug>/confirm/", confirm, name="scoring-confirm"),
+    path("evals/scoring/<str:slug>/judges/<str:name>/", judge, name="scoring-judge"),
+    path("evals/scoring/<str:slug>/judges/<str:name>/label/", label, name="scoring-judge-label"),
+    path(
+        "evals/scoring/<str:slug>/judges/<str:name>/calibrate/",
+        calibrate,
+        name="scoring-judge-calibrate",
+    ),
+]
