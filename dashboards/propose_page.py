@@ -13,7 +13,7 @@ from dashboards.controls_words import days
 from dashboards.promotion_forms import STANDING
 from dashboards.promotion_page import change_in_words, duration, plan_in_words
 from governance.evals import services as evals
-from governance.evals.policy import METRICS
+from governance.evals.policy import metric_named
 from governance.kpis.models import Kpi
 from governance.people.models import User
 from governance.releases.models import Release
@@ -203,12 +203,12 @@ def _waits(steps: Sequence[Mapping[str, int]], volume: int) -> list[str]:
 
 def _judged_on(found: Preview) -> str:
     """What the gate policy in force asks for, in one sentence."""
-    policy = evals.current_policy(found.promotion.workflow)
+    policy = evals.current_policy(found.promotion.workflow, found.promotion.risk)
     if policy is None:
         return ""
 
     def name(entry: Mapping[str, Any]) -> str:
-        metric = METRICS.get(str(entry.get("metric")))
+        metric = metric_named(str(entry.get("metric")))
         label = metric.label if metric else str(entry.get("metric"))
         return f"“{label}” on {' and '.join(entry.get('suites', ()))}"
 

@@ -32,6 +32,7 @@ VIEWS = (
     "evals",
     "targets",
     "scoring",
+    "policies",
     "suites",
     "cases",
     "suite_files",

@@ -9,7 +9,12 @@ from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_c
 from governance.evals.evaluators import confirm_evaluator, current_evaluator, set_evaluator
 from governance.evals.judging import judge
 from governance.evals.labelling import draw_sample, freeze_sample, label_case
-from governance.evals.policies import confirm_policy, current_policy, set_policy
+from governance.evals.policies import (
+    confirm_policy,
+    current_policy,
+    set_policy,
+    withdraw_policy,
+)
 from governance.evals.requests import SCHEDULED, finished_run, request_run
 from governance.evals.running import cancel_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
@@ -46,4 +51,5 @@ __all__ = (
     "set_evaluator",
     "set_policy",
     "set_target",
+    "withdraw_policy",
 )

@@ -117,7 +117,7 @@ def _refusals(
         found.append(Hindrance(f"{promotion.release.name} is live already.", refuses=True))
     elif difference.is_empty:
         found.append(Hindrance("There is no difference from what is live.", refuses=True))
-    policy = evals.current_policy(workflow)
+    policy = evals.current_policy(workflow, promotion.risk)
     if policy is None:
         found.append(
             Hindrance(
@@ -163,7 +163,7 @@ def _waits(promotion: Promotion) -> list[Hindrance]:
         )
         for window in freezes.holding(promotion, moment).order_by("ends_at")
     ]  # fmt: skip
-    policy = evals.current_policy(workflow)
+    policy = evals.current_policy(workflow, promotion.risk)
     if policy is None:
         return found
     suites = evals.evidence_suites(workflow)

@@ -172,7 +172,7 @@ def _ask(promotion: Promotion, actor: User | ApiToken, rationale: str) -> Releas
             "A maintenance change replaces the model. This one does not touch it: propose a"
             " promotion."
         )
-    policy = evals.current_policy(workflow)
+    policy = evals.current_policy(workflow, difference.risk)
     if policy is None:
         raise StateConflictError(
             "This workflow has no confirmed gate policy. One person proposes it, another confirms."
@@ -245,7 +245,7 @@ def judge_promotion(promotion_id: int) -> Promotion:
     promotion = Promotion.objects.for_page().get(pk=promotion_id)
     if not _waits_for_gate(promotion) or _runs_open(promotion):
         return promotion
-    policy = evals.current_policy(promotion.workflow)
+    policy = evals.current_policy(promotion.workflow, promotion.risk)
     if policy is None:
         raise StateConflictError("This workflow has no confirmed gate policy.")
     # The arithmetic happens before the lock: a rollback never waits for it.

@@ -176,7 +176,7 @@ def staleness(
             "What is live changed since this was asked. Withdraw it and ask again, so that the"
             " evidence compares with what runs now."
         )
-    policy = None if ignore_policy else evals.current_policy(promotion.workflow)
+    policy = None if ignore_policy else evals.current_policy(promotion.workflow, promotion.risk)
     if (
         not ignore_policy
         and promotion.gate_policy_id

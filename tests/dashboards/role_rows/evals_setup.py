@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from governance.common.time import now
@@ -31,6 +32,8 @@ EDITS = {OWNER, ANALYST, BUILDER}
 SECOND = {EXECUTIVE, OWNER}  # the analyst set it, and builders confirm nothing
 TARGET = {"content": '{"kind": "callable", "seconds": 30}', "reason": "Slow cases are given up."}
 SCORERS = {"content": '{"scorers": [{"name": "a", "kind": "exact"}]}', "reason": "To the letter."}
+RULES = {"suites": {"golden": {}}, "floors": [{"metric": "correct", "limit_percent": 5}]}
+POLICY = {"content": json.dumps(RULES), "reason": "A start.", "risk": "high"}
 JUDGE = {
     "name": "polite", "kind": "judge", "base_url": "https://8.8.8.8/v1", "model": "m",
     "prompt": "Is it polite?",
@@ -49,6 +52,10 @@ ROWS: dict[str, Row] = {
     # Nobody graded anything here: whoever may is told so.
     "scoring-judge-label": Row(NONE, EDITS, key="judge", data=LABEL),
     "scoring-judge-calibrate": Row(NONE, EDITS, key="judge"),
+    "policies": Row(READERS, key="workflow"),
+    "policies-propose": Row(NONE, {OWNER}, key="workflow", data=POLICY),
+    "policies-confirm": Row(NONE, {EXECUTIVE, ANALYST}, key="judged workflow", data={"version": 1}),
+    "policies-withdraw": Row(NONE, {OWNER}, key="judged workflow", data={"version": 1}),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
     "eval-run-cancel": Row(NONE, EDITS, key="open run"),
 }
@@ -76,6 +83,7 @@ def _judged(cast: Cast, analyst: User) -> Workflow:
     """A workflow with a judge that has graded 21 answers, 20 of which people labelled."""
     workflow = create_workflow("letters", "Letters", owner=cast.owner, actor=TESTER)
     evals.set_evaluator(workflow, {"scorers": [JUDGE]}, actor=analyst, reason="Tone.")
+    evals.set_policy(workflow, RULES, actor=cast.owner)
     (judge,) = calibration.judges_of(workflow)
     cases = [
         {"key": f"c{n}", "input": {"n": n}, "expected": {"rubric": "It is polite."}}

@@ -1,0 +1,169 @@
+"""Gate policies: what is in force for which class of change, what is proposed, and its effect."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.http import require_GET, require_POST
+
+from dashboards.forms import first_error
+from dashboards.http import UserRequest
+from dashboards.policy_words import EXAMPLE, in_words
+from dashboards.setup_page import ContentForm
+from dashboards.slots import readable
+from dashboards.windows import whole_number
+from governance.common.errors import GovernanceError
+from governance.evals import services
+from governance.evals.models import GatePolicy
+from governance.people.permissions import can
+from governance.workflows.models import Workflow
+
+SHOWN = 30
+CLASSES = {
+    "": "Every change that has no policy of its own",
+    "low": "Low risk",
+    "medium": "Medium risk",
+    "high": "High risk",
+}
+
+
+class PolicyForm(ContentForm):
+    """A policy's content, the class of change, and why."""
+
+    risk = forms.ChoiceField(choices=[*CLASSES.items()], required=False)
+
+
+@require_GET
+@login_required
+def policies(request: UserRequest, slug: str) -> HttpResponse:
+    """What gates of this workflow ask for."""
+    return _page(request, _workflow(request, slug))
+
+
+@require_POST
+@login_required
+def propose(request: UserRequest, slug: str) -> HttpResponse:
+    """Propose another policy."""
+    found = _workflow(request, slug)
+    form = PolicyForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, error=first_error(form), status=422)
+    said = form.cleaned_data
+    try:
+        made = services.set_policy(
+            found, said["content"], actor=request.user, risk=said["risk"], reason=said["reason"]
+        )
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(
+        request, f"Version {made.version} is proposed. It judges once another person confirms it."
+    )
+    return redirect("policies", slug=slug)
+
+
+@require_POST
+@login_required
+def confirm(request: UserRequest, slug: str) -> HttpResponse:
+    """Put a proposed policy into force."""
+    found = _workflow(request, slug)
+    version = _version(request, found)
+    try:
+        services.confirm_policy(version, actor=request.user)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(
+        request, f"Version {version.version} is in force. What waits was judged by another one and"
+        " is asked again.",
+    )  # fmt: skip
+    return redirect("policies", slug=slug)
+
+
+@require_POST
+@login_required
+def withdraw(request: UserRequest, slug: str) -> HttpResponse:
+    """Take a proposal back."""
+    found = _workflow(request, slug)
+    version = _version(request, found)
+    try:
+        services.withdraw_policy(version, actor=request.user)
+    except GovernanceError as refusal:
+        return _page(request, found, error=str(refusal), status=refusal.status)
+    messages.success(request, f"Version {version.version} is withdrawn.")
+    return redirect("policies", slug=slug)
+
+
+def _workflow(request: UserRequest, slug: str) -> Workflow:
+    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+
+
+def _version(request: UserRequest, found: Workflow) -> GatePolicy:
+    number = whole_number(request.POST, "version")
+    return get_object_or_404(GatePolicy.objects.filter(workflow=found), version=number)
+
+
+def _page(
+    request: UserRequest, found: Workflow, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    rows = list(
+        GatePolicy.objects.filter(workflow=found)
+        .select_related("workflow", "confirmed_by")
+        .order_by("-version")[:SHOWN]
+    )
+    in_force = {risk: services.current_policy(found, risk) for risk in CLASSES}
+    own = {risk: row for risk, row in in_force.items() if row is not None and row.risk == risk}
+    risk = request.POST.get("risk", request.GET.get("risk", ""))
+    begun = own.get(risk) or own.get("")
+    context = {
+        "workflow": found,
+        "in_force": [(CLASSES[name], row, in_words(row.content)) for name, row in own.items()],
+        "proposed": [
+            _proposed(request, row, own.get(row.risk))
+            for row in rows
+            if row.confirmed_at is None and row.withdrawn_at is None
+        ],
+        "history": [row for row in rows if row.confirmed_at or row.withdrawn_at],
+        "classes": CLASSES.items(),
+        "risk": risk,
+        "text": request.POST.get("content") or readable(begun.content if begun else EXAMPLE),
+        "typed": request.POST.get("reason", ""),
+        "error": error,
+        "may_propose": can(request.user, "gate_policy.propose", found),
+    }
+    return render(request, "dashboards/evals/policies.html", context, status=status)
+
+
+def _proposed(request: UserRequest, row: GatePolicy, now: GatePolicy | None) -> dict[str, Any]:
+    """A proposal, what it changes, and what it would have made of the last decisions."""
+    old = readable(now.content).splitlines() if now else []
+    changes = [
+        (line[0], line[2:].strip())
+        for line in difflib.ndiff(old, readable(row.content).splitlines())
+        if line[0] in "+-" and line[2:].strip().strip("{}[],")
+    ]
+    decisions = row.effect.get("decisions", [])
+    return {
+        "row": row,
+        "class": CLASSES[row.risk],
+        "words": in_words(row.content),
+        "changes": changes if now else [],
+        "decisions": [{**decision, "at": parse_datetime(decision["at"])} for decision in decisions],
+        "others": sum(decision["was"] != decision["would_be"] for decision in decisions),
+        "left_out": row.effect.get("left_out", ""),
+        "may_confirm": can(request.user, "gate_policy.confirm", row),
+    }
+
+
+urlpatterns: list[URLPattern] = [
+    path("evals/policies/<str:slug>/", policies, name="policies"),
+    path("evals/policies/<str:slug>/propose/", propose, name="policies-propose"),
+    path("evals/policies/<str:slug>/confirm/", confirm, name="policies-confirm"),
+    path("evals/policies/<str:slug>/withdraw/", withdraw, name="policies-withdraw"),
+]
