@@ -23,6 +23,7 @@ VIEWS = (
     "registering",
     "proposing",
     "promotions",
+    "gates",
     "pilots",
     "recovery",
     "rollbacks",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
@@ -17,15 +15,12 @@ from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
 from dashboards.forms import DecisionForm, ReasonForm, first_error
-from dashboards.gates import report_rows
 from dashboards.http import UserRequest, render_part
 from dashboards.promotion_page import promotion_page
 from dashboards.promotion_waits import waits, with_waits
 from dashboards.reauthentication import how, is_recent, kept_fields, reauthenticated
-from governance.common.canonical import digest_text
 from governance.common.errors import GovernanceError
 from governance.common.time import now
-from governance.evals.models import GateReport
 from governance.rollouts import services
 from governance.rollouts.models import Promotion, PromotionQuerySet
 from governance.workflows.models import Workflow
@@ -203,45 +198,6 @@ def _ask(
     return redirect("promotion", pk=pk)
 
 
-@require_GET
-@login_required
-def gate_report(request: UserRequest, digest: str) -> HttpResponse:
-    """The whole report behind a verdict, with its digest computed again."""
-    found = _report(request, digest)
-    content = found.content
-    context = {
-        "report": found,
-        "content": content,
-        "rows": report_rows(content),
-        "verified": digest_text(found.content_text) == found.pk,
-        "policy_text": json.dumps(found.policy.content, indent=2, ensure_ascii=False),
-        "runs": found.runs.select_related("suite", "release__workflow"),
-        "promotions": Promotion.objects.visible_to(request.user).filter(gate_report=found),
-    }
-    return render(request, "dashboards/promotions/gate_report.html", context)
-
-
-@require_GET
-@login_required
-def gate_report_json(request: UserRequest, digest: str) -> HttpResponse:
-    """The canonical text, byte for byte as it was hashed."""
-    found = _report(request, digest)
-    response = HttpResponse(found.content_text, content_type="application/json")
-    name = f"gate-report-{found.pk[7:19]}.json"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _report(request: UserRequest, digest: str) -> GateReport:
-    mine = Workflow.objects.visible_to(request.user)
-    asked = Promotion.objects.visible_to(request.user).filter(gate_report__isnull=False)
-    rows = GateReport.objects.filter(
-        Q(workflow__in=mine) | Q(pk__in=asked.values("gate_report"))
-    ).select_related("workflow", "candidate", "base", "policy")
-    return get_object_or_404(rows, pk=digest)
-
-
 urlpatterns: list[URLPattern] = [
     path("promotions/", promotions, name="promotions"),
     path("promotions/<int:pk>/", promotion, name="promotion"),
@@ -249,6 +205,4 @@ urlpatterns: list[URLPattern] = [
     path("promotions/<int:pk>/reject/", reject, name="promotion-reject"),
     path("promotions/<int:pk>/withdraw/", withdraw, name="promotion-withdraw"),
     path("promotions/<int:pk>/ask-again/", ask_again, name="promotion-ask-again"),
-    path("gate-reports/<digest:digest>/", gate_report, name="gate-report"),
-    path("gate-reports/<digest:digest>/content.json", gate_report_json, name="gate-report-json"),
 ]

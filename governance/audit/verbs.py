@@ -54,6 +54,8 @@ VERBS: dict[str, str] = {
     "target.set": "changed how releases are called for evals:",
     "target.confirmed": "confirmed how releases are called for evals:",
     "gate_policy.proposed": "proposed the gate policy",
+    "gate.waived": "set a finding of the gate aside:",
+    "gate.waiver_revoked": "ended the waiver",
     "gate_policy.withdrawn": "took back the proposed gate policy",
     "gate_policy.confirmed": "confirmed the gate policy",
     "gate.judged": "judged the gate of",

@@ -14,6 +14,16 @@ from enum import StrEnum
 from typing import Any
 
 from governance.evals.evidence import Evidence, Refusal, refusals
+from governance.evals.gate_beside import (
+    OPEN_ROW,
+    PilotEvidence,
+    Waiver,
+    may_waive_refusal,
+    may_waive_row,
+    set_aside,
+    waiver_of,
+    with_pilot,
+)
 from governance.evals.gate_pairs import comparison_row
 from governance.evals.gate_rows import (
     CODES,
@@ -83,6 +93,7 @@ class GateVerdict:
     refusals: tuple[Refusal, ...]
     reasons: tuple[str, ...]
     settle: tuple[str, ...]
+    waivers: tuple[Waiver, ...] = ()  # those that it stands on
 
     def to_content(self) -> dict[str, Any]:
         """Return the verdict as JSON data without nan, fit for canonical JSON and a digest."""
@@ -96,6 +107,7 @@ class GateVerdict:
             "refusals": [asdict(refusal) for refusal in self.refusals],
             "reasons": list(self.reasons),
             "settle": list(self.settle),
+            **({"waivers": [one.to_content() for one in self.waivers]} if self.waivers else {}),
         }
 
 
@@ -106,6 +118,8 @@ def judge(
     *,
     now: datetime,
     attempt: int = 1,
+    waivers: Sequence[Waiver] = (),
+    pilot: Sequence[PilotEvidence] = (),
 ) -> GateVerdict:
     """Judge a candidate's runs by a policy, against the baseline's runs on the same cases.
 
@@ -115,9 +129,24 @@ def judge(
         baseline: the live release's runs, or None where nothing is live: floors alone decide.
         now: when the gate is asked; ages of recent suites count from here.
         attempt: how often this change was judged, this time included.
+        waivers: what people set aside for this release under this policy.
+        pilot: what a pilot of this release showed against what was live at the same time.
     """
-    refused = refusals(policy, candidate, baseline, now=now)
-    rows = _rows(policy, candidate, baseline)
+    found = refusals(policy, candidate, baseline, now=now)
+    rows = [with_pilot(row, pilot) for row in _rows(policy, candidate, baseline)]
+    used: list[Waiver] = []
+    for at, row in enumerate(rows):
+        waiver = waiver_of(waivers, OPEN_ROW, row.suite, row.metric, now)
+        if waiver is not None and may_waive_row(row):
+            rows[at] = set_aside(row, waiver)
+            used.append(waiver)
+    refused = []
+    for refusal in found:
+        waiver = waiver_of(waivers, refusal.code, refusal.suite, "", now)
+        if waiver is not None and may_waive_refusal(refusal):
+            used.append(waiver)
+        else:
+            refused.append(refusal)
     rules = tuple(_hard_rule(rule, candidate) for rule in policy.hard_rules)
     if baseline is None and not policy.floors:
         refused.append(
@@ -137,13 +166,14 @@ def judge(
     settle = [refusal.remedy for refusal in refused] + [row.settle for row in rows if row.settle]
     return GateVerdict(
         verdict=verdict,
-        summary=_summary(verdict, reasons),
+        summary=_summary(verdict, reasons, len(used)),
         attempt=attempt,
         rows=tuple(rows),
         hard_rules=rules,
         refusals=tuple(refused),
         reasons=reasons,
         settle=() if verdict is Verdict.PASS else tuple(dict.fromkeys(settle)),
+        waivers=tuple(dict.fromkeys(used)),
     )
 
 
@@ -234,8 +264,11 @@ def _reasons(
     return tuple(found)
 
 
-def _summary(verdict: Verdict, reasons: Sequence[str]) -> str:
+def _summary(verdict: Verdict, reasons: Sequence[str], waived: int) -> str:
     """One line for lists and headlines."""
+    if verdict is Verdict.PASS and waived:
+        findings = "one finding" if waived == 1 else f"{waived} findings"
+        return f"Pass, with {findings} set aside: every other test of the gate policy is met."
     if verdict is Verdict.PASS:
         return "Pass: every test of the gate policy is met."
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""

@@ -35,6 +35,7 @@ CODES = {
     OUTSIDE: "broken",
     REPORTED: "reported",
     NO_BASELINE: "no_baseline",
+    "Waived": "waived",
 }
 ADD_CASES = "add cases that have this score."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from governance import audit
@@ -12,10 +12,12 @@ from governance.common.errors import NotAllowedError, StateConflictError
 from governance.common.time import now
 from governance.evals import gate, policy
 from governance.evals.actors import lock
+from governance.evals.gate_beside import PilotEvidence
 from governance.evals.models import EvalRun, GatePolicy, GateReport, SuiteVersion
 from governance.evals.recorded import evidence_of
 from governance.evals.requests import finished_run
 from governance.evals.suites import evidence_suites
+from governance.evals.waivers import waivers_in_force
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
 
@@ -27,6 +29,7 @@ def judge(
     gate_policy: GatePolicy,
     *,
     is_maintenance: bool = False,
+    pilot: Sequence[PilotEvidence] = (),
 ) -> GateReport:
     """Judge the candidate on the newest suites and store the report under its digest.
 
@@ -34,6 +37,7 @@ def judge(
 
     Args:
         is_maintenance: nothing has to become better; every guardrail must be no worse.
+        pilot: what a pilot of the candidate showed against what was live at the same time.
     """
     if gate_policy.workflow_id != workflow.pk or gate_policy.confirmed_at is None:
         raise NotAllowedError("Only a confirmed gate policy of this workflow judges.")
@@ -55,6 +59,8 @@ def judge(
         {kind: evidence_of(run) for kind, run in mine.items()},
         None if theirs is None else {kind: evidence_of(run) for kind, run in theirs.items()},
         now=moment,
+        waivers=waivers_in_force(candidate, gate_policy),
+        pilot=pilot,
     )
     with audit.atomic():
         lock(workflow)

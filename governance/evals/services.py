@@ -20,6 +20,7 @@ from governance.evals.running import cancel_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
 from governance.evals.target_versions import confirm_target, set_target
 from governance.evals.targets import current_target
+from governance.evals.waivers import ended_waiver, grant_waiver, revoke_waiver
 
 __all__ = (
     "SCHEDULED",
@@ -35,11 +36,13 @@ __all__ = (
     "draw_sample",
     "drop_edits",
     "editors_since",
+    "ended_waiver",
     "evidence_suites",
     "finished_run",
     "freeze_draft",
     "freeze_sample",
     "freeze_suite",
+    "grant_waiver",
     "import_as_version",
     "import_into_draft",
     "judge",
@@ -48,6 +51,7 @@ __all__ = (
     "put_case",
     "remove_case",
     "request_run",
+    "revoke_waiver",
     "set_evaluator",
     "set_policy",
     "set_target",

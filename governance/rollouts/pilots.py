@@ -16,6 +16,7 @@ from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
+from governance.evals.gate_beside import PilotEvidence
 from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import require
@@ -24,7 +25,7 @@ from governance.rollouts import freezes, rules
 from governance.rollouts.assignment import ALGORITHM
 from governance.rollouts.live import PilotShare, live_release, lock_promotion, move
 from governance.rollouts.models import LiveChange, Promotion
-from governance.rollouts.pilot_models import Pilot
+from governance.rollouts.pilot_models import GuardDecision, Pilot
 from governance.rollouts.rules import require_reason
 from governance.workflows.models import Workflow
 
@@ -170,6 +171,29 @@ MEASURES = {
     "escalated": "escalated",
     "silent_error": "silent_error",
 }
+
+
+def gathered(promotion: Promotion) -> list[PilotEvidence]:
+    """Return what a pilot that gathers evidence has shown so far, by the metrics of a gate.
+
+    From the guard's newest decision: its intervals hold however often somebody looked.
+    """
+    if promotion.state != Promotion.State.PILOTING or promotion.road != Promotion.Road.PILOT:
+        return []
+    newest = GuardDecision.objects.filter(promotion=promotion).order_by("-decided_at", "-pk")[:1]
+    metrics = {measure: metric for metric, measure in MEASURES.items()}
+    return [
+        PilotEvidence(
+            metric=metrics[line["measure"]], pilot_runs=line["pilot_runs"],
+            stable_runs=line["stable_runs"], change=100 * line["difference"],
+            low=100 * line["low"], high=100 * line["high"],
+        )
+        for decision in newest
+        for line in decision.evidence
+        if line["measure"] in metrics and line["low"] is not None and line["high"] is not None
+    ]  # fmt: skip
+
+
 # The words of pages and of the guard for what it compares.
 MEASURE_NAMES = {
     "error": "Failed runs",

@@ -252,6 +252,7 @@ def judge_promotion(promotion_id: int) -> Promotion:
     report = evals.judge(
         promotion.workflow, promotion.release, promotion.base, policy,
         is_maintenance=promotion.road == Promotion.Road.MAINTENANCE,
+        pilot=pilots.gathered(promotion),
     )  # fmt: skip
     return _take_verdict(promotion_id, promotion.review_round, report)
 

@@ -183,6 +183,8 @@ def staleness(
         and (policy is None or policy.pk != promotion.gate_policy_id)
     ):
         return "The gate policy changed since the gate was judged. Ask again."
+    if not ignore_policy and promotion.gate_report is not None:
+        return evals.ended_waiver(promotion.gate_report)
     return ""
 
 

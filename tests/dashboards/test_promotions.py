@@ -217,7 +217,7 @@ def test_an_altered_report_is_called_out(
 ) -> None:
     report = propose(90).gate_report
     assert report is not None
-    monkeypatch.setattr("dashboards.views.promotions.digest_text", lambda text: "sha256:other")
+    monkeypatch.setattr("dashboards.views.gates.digest_text", lambda text: "sha256:other")
     page = login(auditor).get(reverse("gate-report", args=(report.pk,))).content.decode()
     assert "Do not rely on it." in page
 

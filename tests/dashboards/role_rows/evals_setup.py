@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
+from governance.common.canonical import canonical, digest_text
 from governance.common.time import now
 from governance.evals import calibration
 from governance.evals import services as evals
-from governance.evals.models import EvalRun, Score
+from governance.evals.decision_models import GateWaiver
+from governance.evals.models import EvalRun, GateReport, Score
 from governance.evals.setup_models import HumanLabel
 from governance.evals.suites import evidence_suites
 from governance.people.models import User
@@ -34,6 +37,9 @@ TARGET = {"content": '{"kind": "callable", "seconds": 30}', "reason": "Slow case
 SCORERS = {"content": '{"scorers": [{"name": "a", "kind": "exact"}]}', "reason": "To the letter."}
 RULES = {"suites": {"golden": {}}, "floors": [{"metric": "correct", "limit_percent": 5}]}
 POLICY = {"content": json.dumps(RULES), "reason": "A start.", "risk": "high"}
+WAIVER = {
+    "code": "too_few_cases", "suite": "golden", "reason": "More cases come next week.", "days": 7,
+}  # fmt: skip
 JUDGE = {
     "name": "polite", "kind": "judge", "base_url": "https://8.8.8.8/v1", "model": "m",
     "prompt": "Is it polite?",
@@ -56,6 +62,9 @@ ROWS: dict[str, Row] = {
     "policies-propose": Row(NONE, {OWNER}, key="workflow", data=POLICY),
     "policies-confirm": Row(NONE, {EXECUTIVE, ANALYST}, key="judged workflow", data={"version": 1}),
     "policies-withdraw": Row(NONE, {OWNER}, key="judged workflow", data={"version": 1}),
+    # Nothing of it may be set aside, or it is: whoever may is told so.
+    "gate-report-waive": Row(NONE, {EXECUTIVE, OWNER}, key="open report", data=WAIVER),
+    "gate-waiver-revoke": Row(NONE, {EXECUTIVE, OWNER}, key="waiver"),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
     "eval-run-cancel": Row(NONE, EDITS, key="open run"),
 }
@@ -75,8 +84,35 @@ def extend(world: World, cast: Cast) -> None:
         cases_total=suite.case_count,
     )  # fmt: skip
     world["open run"] = (run.pk,)
+    open_report = _open_report(cast)
+    world["open report"] = (open_report.pk,)
+    waiver = GateWaiver.objects.create(
+        workflow=workflow, candidate=open_report.candidate, policy=open_report.policy,
+        code="stale", finding="It is old.", reason="It is the newest there is.",
+        granted_by=cast.owner, granted_by_label="Head of Support", granted_at=now(),
+        expires_at=now() + timedelta(days=1),
+    )  # fmt: skip
+    world["waiver"] = (open_report.pk, waiver.pk)
     judged = _judged(cast, analyst)
     world["judged workflow"], world["judge"] = (judged.slug,), (judged.slug, "polite")
+
+
+def _open_report(cast: Cast) -> GateReport:
+    """A report on the waiting release that says: too few cases."""
+    promotion = cast.promotion
+    content = {
+        "verdict": "not_enough_evidence", "rows": [],
+        "refusals": [
+            {"code": "too_few_cases", "suite": "golden", "sentence": "Few.", "remedy": "Add."}
+        ],
+    }  # fmt: skip
+    text = canonical(content)
+    assert promotion.gate_policy is not None
+    return GateReport.objects.create(
+        digest=digest_text(text), workflow=cast.workflow, candidate=promotion.release,
+        base=promotion.base, policy=promotion.gate_policy, verdict="not_enough_evidence",
+        attempt=9, content_text=text, created_at=now(),
+    )  # fmt: skip
 
 
 def _judged(cast: Cast, analyst: User) -> Workflow:

@@ -1,0 +1,171 @@
+"""What people may set aside, what never, and what a pilot settles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from governance.audit.models import AuditEvent
+from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
+from governance.common.time import now
+from governance.evals.gate import Verdict
+from governance.evals.gate import judge as judge_purely
+from governance.evals.gate_beside import OPEN_ROW, PilotEvidence, Waiver
+from governance.evals.models import EvalRun, GateReport, SuiteVersion
+from governance.evals.services import (
+    confirm_policy,
+    ended_waiver,
+    grant_waiver,
+    judge,
+    revoke_waiver,
+    set_policy,
+)
+from governance.evals.waivers import waivable
+from governance.people.models import User
+from governance.releases.models import Release
+from governance.workflows.models import Workflow
+from tests.evals.worlds import NOW, pair, policy
+
+Make = Callable[..., Release]
+Do = Callable[..., EvalRun]
+REASON = "The suite is being extended this week."
+
+
+def waiver(code: str, suite: str = "golden", metric: str = "", **changes: Any) -> Waiver:
+    facts = {"by": "CFO", "reason": REASON, "until": NOW + timedelta(days=3), **changes}
+    return Waiver(code=code, suite=suite, metric=metric, **facts)
+
+
+def test_an_open_guardrail_may_be_set_aside_and_the_verdict_says_so() -> None:
+    candidate, baseline = pair(mended=30, broken=5, good=40, bad=5)
+    rules = policy(guardrails=[{"metric": "escalated", "margin_points": 1}])
+    alone = judge_purely(rules, candidate, baseline, now=NOW)
+    assert alone.verdict is Verdict.NOT_ENOUGH_EVIDENCE
+    mine = waiver(OPEN_ROW, metric="escalated")
+    found = judge_purely(rules, candidate, baseline, now=NOW, waivers=[mine])
+    assert found.verdict is Verdict.PASS
+    assert found.summary.startswith("Pass, with one finding set aside")
+    row = next(row for row in found.rows if row.metric == "escalated")
+    assert row.word == "Waived"
+    assert "CFO until 23 Nov 2026" in row.sentence
+    content = found.to_content()
+    assert content["waivers"][0]["by"] == "CFO"
+    late = replace(mine, until=NOW)
+    assert judge_purely(rules, candidate, baseline, now=NOW, waivers=[late]) == alone
+
+
+def test_neither_the_primary_nor_harm_nor_missing_evidence_can_be_set_aside() -> None:
+    everything = [
+        waiver(code, suite, metric)
+        for code in (
+            OPEN_ROW, "missing_suite", "unfinished", "duplicate_cases", "not_a_number", "evaluator",
+            "different_cases", "mixed_releases", "no_difference", "no_floor", "errored", "stale",
+            "too_few_cases", "uncalibrated",
+        )
+        for suite in ("golden", "")
+        for metric in ("correct", "escalated", "silent_error", "must_pass", "")
+    ]  # fmt: skip
+
+    def asked(candidate: Any, baseline: Any, **changes: Any) -> Verdict:
+        verdict = judge_purely(policy(**changes), candidate, baseline, now=NOW, waivers=everything)
+        return verdict.verdict
+
+    assert asked(*pair(mended=3, broken=2, good=40, bad=5)) is Verdict.NOT_ENOUGH_EVIDENCE
+    assert asked(*pair(mended=5, broken=30, good=150, bad=15)) is Verdict.FAIL
+    candidate, baseline = pair(mended=30, broken=5, good=150, bad=15)
+    assert asked({}, baseline) is not Verdict.PASS
+    assert asked(candidate, {}) is not Verdict.PASS
+    other = {"golden": replace(baseline["golden"], evaluator="sha256:other")}
+    assert asked(candidate, other) is not Verdict.PASS
+    short = {"golden": replace(candidate["golden"], results=candidate["golden"].results[:-1])}
+    assert asked(short, baseline) is not Verdict.PASS
+
+
+def test_a_pilot_settles_what_the_cases_left_open_both_ways() -> None:
+    candidate, baseline = pair(mended=8, broken=5, good=20, bad=7)
+    rules = policy(guardrails=[], floors=[{"metric": "correct", "limit_percent": 30}])
+
+    def asked(low: float, high: float) -> Verdict:
+        seen = PilotEvidence("correct", 900, 8_000, (low + high) / 2, low, high)
+        return judge_purely(rules, candidate, baseline, now=NOW, pilot=[seen]).verdict
+
+    assert asked(1.0, 6.0) is Verdict.PASS
+    assert asked(-2.0, 6.0) is Verdict.NOT_ENOUGH_EVIDENCE
+    assert asked(-6.0, -1.0) is Verdict.FAIL
+    guarded = policy(primary=None, guardrails=[{"metric": "correct", "margin_points": 5}])
+    for low, high, wanted in ((-4.0, 2.0, Verdict.PASS), (-6.0, 2.0, None), (-9.0, -6.0, None)):
+        seen = PilotEvidence("correct", 900, 8_000, 0.0, low, high)
+        verdict = judge_purely(guarded, candidate, baseline, now=NOW, pilot=[seen]).verdict
+        assert (verdict is Verdict.PASS) == (wanted is Verdict.PASS)
+
+
+@pytest.fixture
+def open_report(
+    workflow: Workflow, owner: User, analyst: User, golden: SuiteVersion, make_release: Make,
+    score: Do,
+) -> GateReport:  # fmt: skip
+    """Sixty cases where the policy asks for a hundred."""
+    rules = {
+        "suites": {"golden": {"min_cases": 100}}, "primary": {"metric": "correct"},
+        "guardrails": [{"metric": "escalated", "margin_points": 30}],
+    }  # fmt: skip
+    made = confirm_policy(set_policy(workflow, rules, actor=owner), actor=analyst)
+    base = make_release()
+    candidate = make_release(guardrails={"escalation_threshold": 0.35, "gap": 0.05})
+    score(base, golden)
+    score(candidate, golden)
+    report = judge(workflow, candidate, base, made)
+    assert report.verdict == GateReport.Verdict.NOT_ENOUGH_EVIDENCE
+    return report
+
+
+def test_a_waiver_is_named_reasoned_ends_and_is_seen_by_the_next_gate(
+    open_report: GateReport, owner: User, cfo: User, analyst: User, builder: User,
+    workflow: Workflow,
+) -> None:  # fmt: skip
+    (finding,) = waivable(open_report)
+    assert finding["code"] == "too_few_cases"
+    ask: dict[str, Any] = {
+        "code": "too_few_cases", "suite": "golden", "metric": "", "reason": REASON, "days": 7,
+    }  # fmt: skip
+    for stranger in (analyst, builder):
+        with pytest.raises(NotAllowedError):
+            grant_waiver(open_report, actor=stranger, **ask)
+    for wrong in ({"reason": "Why not"}, {"days": 31}, {"days": 0}, {"code": "missing_suite"},
+                  {"code": OPEN_ROW, "metric": "correct"}):  # fmt: skip
+        with pytest.raises(InvalidInputError):
+            grant_waiver(open_report, actor=cfo, **{**ask, **wrong})
+    made = grant_waiver(open_report, actor=cfo, **ask)
+    with pytest.raises(StateConflictError):
+        grant_waiver(open_report, actor=owner, **ask)
+    base = open_report.base
+    report = judge(workflow, open_report.candidate, base, open_report.policy)
+    assert report.verdict == GateReport.Verdict.PASS
+    assert report.content["waivers"][0]["by"] == "CFO (cfo)"
+    assert ended_waiver(report) == ""
+    with pytest.raises(NotAllowedError):
+        revoke_waiver(made, actor=analyst)
+    revoke_waiver(made, actor=owner)
+    with pytest.raises(StateConflictError):
+        revoke_waiver(made, actor=owner)
+    assert "CFO" in ended_waiver(report)
+    again = judge(workflow, open_report.candidate, base, open_report.policy)
+    assert again.verdict == GateReport.Verdict.NOT_ENOUGH_EVIDENCE
+    verbs = set(AuditEvent.objects.values_list("verb", flat=True))
+    assert {"gate.waived", "gate.waiver_revoked"} <= verbs
+    assert made.expires_at - now() <= timedelta(days=7)
+
+
+def test_whoever_made_the_release_does_not_set_its_finding_aside(
+    open_report: GateReport, cfo: User
+) -> None:
+    open_report.candidate.registered_by = cfo
+    with pytest.raises(NotAllowedError, match="of their own"):
+        grant_waiver(
+            open_report, code="too_few_cases", suite="golden", metric="", reason=REASON, days=1,
+            actor=cfo,
+        )  # fmt: skip
