@@ -31,6 +31,7 @@ VIEWS = (
     "post_mortems",
     "recall",
     "evals",
+    "flips",
     "targets",
     "scoring",
     "policies",

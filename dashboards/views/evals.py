@@ -188,8 +188,10 @@ def _trend(group: list[EvalRun]) -> Trend | None:
     line: list[float | None] = []  # newest first
     before = [*shares[1:], None]
     for (run, share), previous in zip(shares, before, strict=True):
-        # Other cases give another share: versions are not compared, and no line joins them.
-        same = previous is not None and previous[0].suite_id == run.suite_id
+        # Other cases or another evaluator give another share: no line joins them.
+        same = previous is not None and (
+            (previous[0].suite_id, previous[0].evaluator) == (run.suite_id, run.evaluator)
+        )
         points.append((run, share, share - previous[1] if previous and same else None))
         line.extend((share,) if same or previous is None else (share, None))
     suite = group[0].suite

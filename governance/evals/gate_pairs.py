@@ -76,8 +76,8 @@ def comparison_row(
         row,
         baseline_passed=base_passed,
         baseline_value=100 * base_passed / len(known),
-        mended=seen.better,
-        broken=seen.worse,
+        mended=int(seen.better),
+        broken=int(seen.worse),
         unscored=len(unscored),
         change=sign * seen.change + 0.0,  # no minus zero
         change_low=ends[0],

@@ -1,4 +1,4 @@
-"""Evals that come again: recent cases weekly, the full suite monthly, for what is live."""
+"""Evals that come again, for what is live: recent cases and attacks weekly, every suite monthly."""
 
 from __future__ import annotations
 
@@ -30,9 +30,17 @@ def ensure_schedules(workflow: Workflow, *, actor: Actor | HasActor = SCHEDULER)
     monday = _midnight(moment) + timedelta(days=7 - moment.weekday(), hours=5)
     first = (_midnight(moment).replace(day=1) + timedelta(days=32)).replace(day=1, hour=4)
     recent, every_kind = [SuiteVersion.Kind.RECENT.value], list(SuiteVersion.Kind.values)
+    attacks = [SuiteVersion.Kind.ADVERSARIAL.value]
     slug = workflow.slug
     rows = [
         (f"Recent cases, {slug}", "evals.scheduled", Schedule.Every.WEEK, monday, recent),
+        (
+            f"Adversarial cases, {slug}",
+            "evals.scheduled",
+            Schedule.Every.WEEK,
+            monday + timedelta(minutes=30),
+            attacks,
+        ),
         (f"Full suite, {slug}", "evals.scheduled", Schedule.Every.MONTH, first, every_kind),
         ("Watch over eval runs", "evals.watch", Schedule.Every.HOUR, soon, None),
     ]
@@ -51,6 +59,14 @@ def ensure_schedules(workflow: Workflow, *, actor: Actor | HasActor = SCHEDULER)
                 )  # fmt: skip
             made.append(row)
     return made
+
+
+def complete_schedules() -> None:
+    """Give every workflow that is on the calendar what was added to it since."""
+    scheduled = Schedule.objects.filter(kind="evals.scheduled", payload__workflow__isnull=False)
+    slugs = scheduled.values_list("payload__workflow", flat=True).distinct()
+    for workflow in Workflow.objects.filter(slug__in=list(slugs)):
+        ensure_schedules(workflow)
 
 
 def request_scheduled(workflow_slug: str, kinds: Sequence[str], *, slot: str) -> list[EvalRun]:

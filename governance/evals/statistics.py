@@ -30,11 +30,14 @@ class StatisticsError(ValueError):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Counts of one metric over cases that both releases answered."""
+    """Counts of one metric over cases that both releases answered.
 
-    better: int
-    worse: int
-    total: int
+    They are whole, but for those of `independent_pairs`, which are shares of cases.
+    """
+
+    better: float
+    worse: float
+    total: float
 
     def __post_init__(self) -> None:
         if min(self.better, self.worse) < 0 or self.better + self.worse > self.total:
@@ -114,10 +117,11 @@ def superiority_p(pairs: Pairs) -> float:
     differing = pairs.better + pairs.worse
     if differing == 0:
         return 1.0
-    from scipy.special import bdtrc
+    from scipy.special import betainc
 
-    above = float(bdtrc(pairs.better, differing, 0.5))
-    at_least = float(bdtrc(pairs.better - 1, differing, 0.5)) if pairs.better else 1.0
+    # The binomial tail as an incomplete beta function, which shares of cases have too.
+    above = float(betainc(pairs.better + 1, pairs.worse, 0.5)) if pairs.worse else 0.0
+    at_least = float(betainc(pairs.better, pairs.worse + 1, 0.5)) if pairs.better else 1.0
     return (above + at_least) / 2
 
 
@@ -169,7 +173,7 @@ def _exact_p(pairs: Pairs, null: float) -> float:
     import numpy as np
     from scipy.special import gammaln, xlogy
 
-    n = pairs.total
+    n = round(pairs.total)
     observed = score_statistic(pairs, null)
     if observed == -math.inf:
         return 1.0
@@ -228,7 +232,8 @@ def cases_needed(
 ) -> int | None:
     """Return about how many cases would show that the change is above `null`.
 
-    n = (z_confidence + z_power)^2 (discordance - change^2) / (change - null)^2.
+    n = (z_confidence s0 + z_power s1)^2 / (change - null)^2, where s1 is the spread of one pair at
+    the supposed change, and s0 the one that Tango's test takes at the null.
 
     Args:
         discordance: share of cases on which the releases differ, 0 to 1.
@@ -242,10 +247,20 @@ def cases_needed(
     """
     if not change > null:
         return None
-    quantiles = normal_quantile(confidence) + normal_quantile(power)
-    spread = max(discordance, abs(change)) - change * change
-    by_formula = quantiles**2 * spread / (change - null) ** 2
+    differing = max(discordance, abs(change))
+    at_null = math.sqrt(_variance_at(null, (differing + change) / 2, (differing - change) / 2))
+    there = math.sqrt(differing - change * change)
+    needed = normal_quantile(confidence) * at_null + normal_quantile(power) * there
+    by_formula = (needed / (change - null)) ** 2
     return math.ceil(max(by_formula, _cases_without_a_difference(null, confidence)))
+
+
+def _variance_at(null: float, better: float, worse: float) -> float:
+    """The variance of one pair at the null, for these shares of pairs (Tango 1998)."""
+    linear = -better - worse + (2 - better + worse) * null
+    constant = -worse * null * (1 - null)
+    worse_share = (math.sqrt(max(0.0, linear * linear - 8 * constant)) - linear) / 4
+    return max(0.0, 2 * worse_share + null * (1 - null))
 
 
 def _cases_without_a_difference(null: float, confidence: float) -> float:
@@ -256,7 +271,7 @@ def _cases_without_a_difference(null: float, confidence: float) -> float:
 
 
 def smallest_visible_regression(
-    total: int, *, discordance: float, confidence: float = 0.95, power: float = 0.8
+    total: float, *, discordance: float, confidence: float = 0.95, power: float = 0.8
 ) -> float:
     """Return the smallest true regression that `total` cases show with this power, 0 to 1."""
     if total < 1:
@@ -302,9 +317,14 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
 
 
 def independent_pairs(pairs: Pairs, effect: float) -> Pairs:
-    """Shrink the counts to what independent cases would say, rounding against the candidate."""
+    """Shrink the counts to what independent cases would say.
+
+    Tables that the exact test judges need whole numbers: those are rounded against the candidate.
+    """
     if effect == 1 or pairs.total == 0:
         return pairs
+    if pairs.total / effect >= EXACT_BELOW:
+        return Pairs(pairs.better / effect, pairs.worse / effect, pairs.total / effect)
     total = max(1, math.floor(pairs.total / effect))
     worse = min(total, math.ceil(pairs.worse / effect))
     better = min(total - worse, math.floor(pairs.better / effect))

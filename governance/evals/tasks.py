@@ -39,5 +39,6 @@ def run_scheduled(claim: Claim) -> None:
 
 @job_kind("evals.watch")
 def watch_runs(claim: Claim) -> None:
-    """Look for runs that died without a word."""
+    """Look for runs that died without a word, and for what is missing on the calendar."""
     running.watch()
+    scheduling.complete_schedules()

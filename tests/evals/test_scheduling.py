@@ -18,7 +18,7 @@ from governance.common.errors import InvalidInputError
 from governance.common.time import now, story_time
 from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.sampling import sample_recent_suite
-from governance.evals.scheduling import ensure_schedules, request_scheduled
+from governance.evals.scheduling import complete_schedules, ensure_schedules, request_scheduled
 from governance.evals.services import confirm_policy, set_policy
 from governance.jobs import services as jobs
 from governance.jobs.models import Job, Schedule
@@ -122,8 +122,19 @@ def test_the_calendar_holds_weekly_and_monthly_evals_once(workflow: Workflow) ->
         ("evals.scheduled", "month"),
         ("evals.watch", "hour"),
     }
+    weekly = [row.payload["suites"] for row in first if row.every == "week"]
+    assert weekly == [["recent"], ["adversarial"]]
     assert all(row.next_at > now() for row in first)
-    assert AuditEvent.objects.filter(verb="schedule.created").count() == 3
+    assert AuditEvent.objects.filter(verb="schedule.created").count() == 4
+
+
+def test_an_older_calendar_gets_what_was_added_since(workflow: Workflow) -> None:
+    ensure_schedules(workflow, actor=TESTER)
+    Schedule.objects.filter(name__startswith="Adversarial").delete()
+    complete_schedules()
+    complete_schedules()
+    assert Schedule.objects.filter(name="Adversarial cases, support-triage").count() == 1
+    assert Schedule.objects.count() == 4
 
 
 def test_a_slot_that_comes_due_runs_the_live_release_once(
