@@ -35,6 +35,7 @@ VIEWS = (
     "targets",
     "scoring",
     "policies",
+    "planner",
     "suites",
     "cases",
     "suite_files",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -105,7 +106,12 @@ def _together(
     every = 60 / calling.per_minute if calling.per_minute else 0.0
     # Tries and pauses are bounded too; beyond that a call is lost, and the run with it.
     longest = 10 * (calling.seconds + 60)
+    # A few wait in line, so that nobody is idle while scores are written; not where every call
+    # is counted before it is made.
+    is_counted = bool(every) or budget.limit is not None
+    most = calling.concurrency * (1 if is_counted else 2)
     waiting: dict[Future[Score], float] = {}
+    done: SimpleQueue[Future[Score]] = SimpleQueue()
     left = iter(asks)
     ahead = next(left, None)
     next_at = time.monotonic()
@@ -115,11 +121,13 @@ def _together(
             moment = time.monotonic()
             while (
                 ahead is not None
-                and len(waiting) < calling.concurrency
+                and len(waiting) < most
                 and moment >= next_at
                 and budget.allows(len(waiting))
             ):
-                waiting[pool.submit(work, ahead)] = moment
+                future = pool.submit(work, ahead)
+                waiting[future] = moment
+                future.add_done_callback(done.put)
                 next_at = max(next_at, moment - every) + every
                 ahead = next(left, None)
             if not waiting:
@@ -128,18 +136,19 @@ def _together(
                 time.sleep(max(0.0, next_at - moment))
                 continue
             until = BEAT_SECONDS
-            if ahead is not None and len(waiting) < calling.concurrency and every:
+            if ahead is not None and len(waiting) < most and every:
                 until = min(until, max(0.0, next_at - moment))
-            done, _ = wait(waiting, timeout=until, return_when=FIRST_COMPLETED)
-            for future in done:
-                del waiting[future]
-                score = future.result()
-                budget.add(score.cost)
-                yield score
-            if not done:
+            try:
+                future = done.get(timeout=max(until, 0.001))
+            except Empty:
                 if moment - min(waiting.values()) > longest:
-                    raise TargetError(f"A case did not come back within {longest:.0f} s.")
+                    raise TargetError(f"A case did not come back within {longest:.0f} s.") from None
                 yield None
+                continue
+            del waiting[future]
+            score = future.result()
+            budget.add(score.cost)
+            yield score
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

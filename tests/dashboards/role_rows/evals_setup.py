@@ -65,6 +65,7 @@ ROWS: dict[str, Row] = {
     # Nothing of it may be set aside, or it is: whoever may is told so.
     "gate-report-waive": Row(NONE, {EXECUTIVE, OWNER}, key="open report", data=WAIVER),
     "gate-waiver-revoke": Row(NONE, {EXECUTIVE, OWNER}, key="waiver"),
+    "planner": Row(READERS, key="workflow"),
     "eval-run-compare": Row(READERS, key="open run"),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
     "eval-run-cancel": Row(NONE, EDITS, key="open run"),
