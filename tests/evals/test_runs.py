@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.db.models import F
 
 from governance.audit.models import AuditEvent
@@ -23,7 +17,6 @@ from governance.common.time import true_now
 from governance.evals import running
 from governance.evals.models import EvalRun, Score, SuiteVersion
 from governance.evals.services import finished_run, freeze_suite, request_run
-from governance.jobs import services as jobs
 from governance.jobs.models import Job
 from governance.people.models import User
 from governance.releases.models import Release
@@ -235,41 +228,3 @@ def test_text_that_the_database_cannot_hold_is_scored_all_the_same(
     run = score(make_release(), golden)
     assert run.state == EvalRun.State.DONE
     assert run.scores.first() is not None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_kill_nine_in_the_middle_loses_no_case_and_repeats_none(
-    make_release: Make, golden: SuiteVersion, builder: User
-) -> None:
-    run = request_run(make_release(), golden, actor=builder, purpose="request", slot="a")
-    job = job_of(run)
-    login = connection.settings_dict
-    url = os.environ["DATABASE_URL"]
-    assert url.count("/countersign?") == 1
-    worker = subprocess.Popen(
-        [
-            sys.executable, "-c",
-            "import django; django.setup()\n"
-            "from governance.evals import running; running.CHUNK_CASES = 5\n"
-            f"from governance.jobs.services import run; run({job.pk})",
-        ],
-        env={
-            **os.environ,
-            "DATABASE_URL": url.replace("/countersign?", f"/{login['NAME']}?"),
-            "EVAL_TARGETS": "support-triage=tests.evals.target.build",
-            "TARGET_PAUSE": "0.05",
-        },
-    )  # fmt: skip
-    try:
-        ends = time.monotonic() + 30
-        while not 10 <= run.scores.count() < 60:
-            assert worker.poll() is None
-            assert time.monotonic() < ends
-            time.sleep(0.02)
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-    lapse(run)
-    assert jobs.run(job.pk)
-    run.refresh_from_db()
-    assert (run.state, run.cases_done, run.scores.count()) == (EvalRun.State.DONE, 60, 60)

@@ -67,10 +67,10 @@ PROMISES = (
     ),
     Promise(
         "I8", "a scheduled eval runs once and is never silently missed",
-        "two beats, no beat for an hour, both clock changes, kill -9 in the middle, an empty Redis",
-        (), "Not attacked in full yet. Today: a worker killed with -9 in the middle of a job, whose"
-        " work is done once (tests/jobs/test_worker.py); slots of schedules are unique, and a"
-        " missed one alarms (tests/evals/test_scheduling.py).",
+        "a worker is killed with -9 in the middle of a run, again and again. Not attacked in full"
+        " yet: two beats, no beat for an hour, both clock changes (slots of schedules are unique,"
+        " a missed one alarms: tests/evals/test_scheduling.py); runs do not need Redis",
+        ("tests/faults/test_eval_runs.py",),
     ),
     Promise(
         "I9", "the share of a pilot is the share that was asked for, and sticky",
