@@ -79,8 +79,46 @@ class AskForm(forms.Form):
     mark = forms.RegexField(r"^[\w-]{1,60}$", required=True)
 
 
-def asking(workflow: Workflow, user: User) -> dict[str, Any] | None:
-    """What the form offers; None to whoever asks for no evals, or where nothing can be asked."""
+class ResultsForm(forms.Form):
+    """A file of another tool, and what it is about."""
+
+    release = forms.CharField(max_length=71, error_messages={"required": "Choose a release."})
+    suite = forms.ChoiceField(
+        choices=SuiteVersion.Kind.choices, error_messages={"required": "Choose a suite."}
+    )
+    provider = forms.CharField(max_length=100, required=False)
+    file = forms.FileField(
+        error_messages={"required": "Choose a file.", "empty": "The file is empty."}
+    )
+
+
+def asking(
+    workflow: Workflow, user: User, offered: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """What the form offers; None to whoever asks for no evals, or where nothing can be asked.
+
+    Args:
+        offered: what `importing` said already, so that it is not read twice.
+    """
+    offered = offered or importing(workflow, user)
+    if offered is None:
+        return None
+    target = current_target(workflow)
+    if target is None:
+        try:
+            target_name(workflow.slug)
+        except GovernanceError:
+            return None
+    return {
+        **offered,
+        "most_repeats": MOST_REPEATS,
+        "budget": target.content["budget"] if target else "",
+        "mark": token_urlsafe(12),
+    }
+
+
+def importing(workflow: Workflow, user: User) -> dict[str, Any] | None:
+    """What results of another tool may be about; None to whoever brings in none."""
     if not can(user, "eval_run.request", workflow):
         return None
     suites = evidence_suites(workflow)
@@ -91,16 +129,4 @@ def asking(workflow: Workflow, user: User) -> dict[str, Any] | None:
     )
     if not suites or not releases:
         return None
-    target = current_target(workflow)
-    if target is None:
-        try:
-            target_name(workflow.slug)
-        except GovernanceError:
-            return None
-    return {
-        "suites": list(suites.values()),
-        "releases": releases,
-        "most_repeats": MOST_REPEATS,
-        "budget": target.content["budget"] if target else "",
-        "mark": token_urlsafe(12),
-    }
+    return {"suites": list(suites.values()), "releases": releases}

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, Q, QuerySet, When
 from django.http import HttpResponse
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
-from dashboards.run_page import AskForm, asking, progress
+from dashboards.run_page import AskForm, ResultsForm, asking, importing, progress
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
 from governance.common.errors import GovernanceError
@@ -96,6 +97,7 @@ def _evals(request: UserRequest, slug: str, *, error: str = "", status: int = 20
         schedules = schedules.filter(payload__workflow__in=names)
     moment = now()
     overdue = Job.objects.visible_to(request.user).overdue(moment)
+    offered = importing(chosen[0], request.user) if len(chosen) == 1 else None
     context: dict[str, object] = {
         "suites": _suites(chosen),
         "trends": _trends(runs),
@@ -108,7 +110,8 @@ def _evals(request: UserRequest, slug: str, *, error: str = "", status: int = 20
         "kind": kind,
         "kinds": SuiteVersion.Kind.choices,
         "workflows": workflows.only("slug", "name"),
-        "asking": asking(chosen[0], request.user) if len(chosen) == 1 else None,
+        "asking": asking(chosen[0], request.user, offered) if offered else None,
+        "importing": offered,
         "asks_for": chosen[0] if len(chosen) == 1 else None,
         "typed": request.POST,
         "error": error,
@@ -137,6 +140,32 @@ def ask(request: UserRequest, slug: str) -> HttpResponse:
         )  # fmt: skip
     except GovernanceError as refusal:
         return _evals(request, slug, error=str(refusal), status=refusal.status)
+    return redirect("eval-run", run.pk)
+
+
+@require_POST
+@login_required
+def import_results(request: UserRequest, slug: str) -> HttpResponse:
+    """Take the finished results of another tool as evidence: all of them, or nothing."""
+    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    if not can(request.user, "eval_run.request", workflow):
+        raise PermissionDenied("Analysts, builders and the KPI owner bring in results.")
+    form = ResultsForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return _evals(request, slug, error=first_error(form), status=422)
+    said = form.cleaned_data
+    release = get_object_or_404(Release, workflow=workflow, pk=said["release"])
+    suite = services.evidence_suites(workflow).get(said["suite"])
+    if suite is None:
+        return _evals(request, slug, error="This suite has no version yet.", status=422)
+    try:
+        run = services.import_results(
+            release, suite, said["file"].read(), said["file"].name, actor=request.user,
+            provider=said["provider"],
+        )  # fmt: skip
+    except GovernanceError as refusal:
+        return _evals(request, slug, error=str(refusal), status=refusal.status)
+    messages.success(request, f"{run.cases_done:,} results are in. Who brought them in is kept.")
     return redirect("eval-run", run.pk)
 
 
@@ -297,6 +326,7 @@ def _said(score: Score) -> list[tuple[str, Any]]:
 urlpatterns: list[URLPattern] = [
     path("evals/", evals, name="evals"),
     path("evals/runs/<str:slug>/ask/", ask, name="eval-run-ask"),
+    path("evals/runs/<str:slug>/import/", import_results, name="eval-run-import"),
     path("evals/runs/<int:pk>/", eval_run, name="eval-run"),
     path("evals/runs/<int:pk>/cancel/", cancel, name="eval-run-cancel"),
 ]

@@ -47,6 +47,7 @@ VERBS: dict[str, str] = {
     "eval_run.requested": "asked for the eval run",
     "eval_run.finished": "finished the eval run",
     "eval_run.failed": "could not finish the eval run",
+    "eval_run.imported": "brought in the results of another tool as the eval run",
     "eval_run.cancelled": "cancelled the eval run",
     "judge.calibrated": "compared a judge with people:",
     "evaluator.set": "changed how answers are scored:",

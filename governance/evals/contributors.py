@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from governance.evals.models import GatePolicy, SuiteVersion
+from governance.evals.models import EvalRun, GatePolicy, SuiteVersion
 from governance.evals.setup_models import EvalTarget, Evaluator
 from governance.workflows.models import Workflow
 
@@ -17,9 +17,10 @@ def editors_since(
 ) -> set[int]:
     """Return who edited, since `moment`, what judges a candidate: they may not approve it.
 
-    That is whoever froze a suite or has an edit in it, and whoever changed how releases are called
-    or scored. An edit that another person confirmed before `proposed_at` (default: by now) does not
-    count. A policy that is not in force judges nothing, so its author does not count either.
+    That is whoever froze a suite or has an edit in it, whoever changed how releases are called or
+    scored, and whoever brought in the results of another tool. An edit that another person
+    confirmed before `proposed_at` (default: by now) does not count. A policy that is not in force
+    judges nothing, so its author does not count either.
     """
     in_time = Q(confirmed_at__isnull=False)
     if proposed_at is not None:
@@ -33,4 +34,7 @@ def editors_since(
     if proposed_at is not None:
         late = GatePolicy.objects.filter(workflow=workflow, confirmed_at__gt=proposed_at)
         others.append(late.order_by().values_list("proposed_by_id", flat=True))
-    return {pk for pk in edited.union(*others) if pk is not None}
+    imported = EvalRun.objects.filter(
+        suite__workflow=workflow, requested_at__gt=moment, purpose="import"
+    ).values_list("provenance__by", flat=True)
+    return {pk for pk in (*edited.union(*others), *imported) if pk is not None}

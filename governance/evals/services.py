@@ -16,6 +16,7 @@ from governance.evals.policies import (
     withdraw_policy,
 )
 from governance.evals.requests import SCHEDULED, finished_run, request_run
+from governance.evals.result_import import import_results
 from governance.evals.running import cancel_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
 from governance.evals.target_versions import confirm_target, set_target
@@ -45,6 +46,7 @@ __all__ = (
     "grant_waiver",
     "import_as_version",
     "import_into_draft",
+    "import_results",
     "judge",
     "label_answer",
     "label_case",

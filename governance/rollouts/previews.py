@@ -144,7 +144,9 @@ def _refusals(
             )
     except InvalidInputError as wrong:
         found.append(Hindrance(str(wrong), refuses=True))
-    if evals.evidence_suites(workflow):
+    suites = evals.evidence_suites(workflow).values()
+    sides = [side for side in (promotion.release, promotion.base) if side is not None]
+    if any(evals.finished_run(side, suite) is None for suite in suites for side in sides):
         try:
             evaluator_for(workflow.slug)
         except TargetError as missing:

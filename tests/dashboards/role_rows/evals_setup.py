@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 from governance.common.canonical import canonical, digest_text
@@ -40,6 +41,18 @@ POLICY = {"content": json.dumps(RULES), "reason": "A start.", "risk": "high"}
 WAIVER = {
     "code": "too_few_cases", "suite": "golden", "reason": "More cases come next week.", "days": 7,
 }  # fmt: skip
+
+
+class Again(BytesIO):
+    """A file that can be sent more than once."""
+
+    name = "results.xml"
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self.getvalue()
+
+
+RESULTS: dict[str, Any] = {"suite": "golden"}  # release and file come with the world
 JUDGE = {
     "name": "polite", "kind": "judge", "base_url": "https://8.8.8.8/v1", "model": "m",
     "prompt": "Is it polite?",
@@ -65,6 +78,7 @@ ROWS: dict[str, Row] = {
     # Nothing of it may be set aside, or it is: whoever may is told so.
     "gate-report-waive": Row(NONE, {EXECUTIVE, OWNER}, key="open report", data=WAIVER),
     "gate-waiver-revoke": Row(NONE, {EXECUTIVE, OWNER}, key="waiver"),
+    "eval-run-import": Row(NONE, EDITS, key="workflow", data=RESULTS),
     "planner": Row(READERS, key="workflow"),
     "eval-run-compare": Row(READERS, key="open run"),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
@@ -86,6 +100,9 @@ def extend(world: World, cast: Cast) -> None:
         cases_total=suite.case_count,
     )  # fmt: skip
     world["open run"] = (run.pk,)
+    tests = "".join(f'<testcase name="{case.key}"/>' for case in suite.cases.all())
+    RESULTS["release"] = release.pk
+    RESULTS["file"] = Again(f"<testsuite name='s'>{tests}</testsuite>".encode())
     open_report = _open_report(cast)
     world["open report"] = (open_report.pk,)
     waiver = GateWaiver.objects.create(
