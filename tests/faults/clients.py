@@ -34,8 +34,9 @@ def run(seconds: float = 60.0, made: Product | None = None) -> dict[str, Any]:
     """Attack for `seconds`; returns figures, of which `failed` and `unapproved` must be 0."""
     with contextlib.ExitStack() as stack:
         silence = logging.getLogger(LOG)
-        before, silence.level = silence.level, logging.CRITICAL
-        stack.callback(setattr, silence, "level", before)
+        before = silence.level
+        silence.setLevel(logging.CRITICAL)  # not the attribute: what is enabled is remembered
+        stack.callback(silence.setLevel, before)
         if made is None:
             made = stack.enter_context(product(durable=False))
         web = made.web(threads=4).start()
