@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from governance.common.time import now
 from governance.evals.models import EvalRun, SuiteVersion
-from governance.evals.services import freeze_suite, request_run
+from governance.evals.services import freeze_suite, request_run, set_evaluator
 from governance.jobs.models import Job
 from governance.people.models import User
 from governance.releases.models import Release
@@ -174,3 +174,20 @@ def test_a_page_of_cases_costs_few_queries(
         client.get(f"/evals/runs/{found.pk}/")
     with django_assert_max_num_queries(16):
         client.get("/evals/")
+
+
+def test_a_label_scorer_shows_which_label_was_taken_for_which(
+    suite: SuiteVersion, workflow: Workflow, run: Callable[[int], EvalRun], analyst: User,
+    login: Login,
+) -> None:  # fmt: skip
+    plain, client = run(60), login(analyst)
+    assert "Taken for another" not in client.get(f"/evals/runs/{plain.pk}/").content.decode()
+    content = {"scorers": [{"name": "intent", "kind": "label"}]}
+    set_evaluator(workflow, content, actor=analyst, reason="Labels.")
+    found = run(70)
+    page = client.get(f"/evals/runs/{found.pk}/").content.decode()
+    wrong = found.scores.filter(metrics__intent=False).count()
+    assert wrong
+    table = page.split("Taken for another")[1].split("</table>")[0]
+    assert '<th scope="row">yes</th>' in table
+    assert f'<td class="number">{wrong}</td>' in table
