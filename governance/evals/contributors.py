@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import BigIntegerField, Q, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
 from governance.evals.models import EvalRun, GatePolicy, SuiteVersion
 from governance.evals.setup_models import EvalTarget, Evaluator
@@ -36,5 +38,6 @@ def editors_since(
         others.append(late.order_by().values_list("proposed_by_id", flat=True))
     imported = EvalRun.objects.filter(
         suite__workflow=workflow, requested_at__gt=moment, purpose="import"
-    ).values_list("provenance__by", flat=True)
-    return {pk for pk in (*edited.union(*others), *imported) if pk is not None}
+    ).annotate(by=Cast(KT("provenance__by"), BigIntegerField()))
+    others.append(imported.order_by().values_list("by", flat=True))
+    return {pk for pk in edited.union(*others) if pk is not None}

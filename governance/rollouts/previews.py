@@ -145,12 +145,14 @@ def _refusals(
     except InvalidInputError as wrong:
         found.append(Hindrance(str(wrong), refuses=True))
     suites = evals.evidence_suites(workflow).values()
-    sides = [side for side in (promotion.release, promotion.base) if side is not None]
-    if any(evals.finished_run(side, suite) is None for suite in suites for side in sides):
+    if suites:
         try:
             evaluator_for(workflow.slug)
         except TargetError as missing:
-            found.append(Hindrance(str(missing), refuses=True))
+            # What another tool measured will do, where it measured both sides.
+            sides = [side for side in (promotion.release, promotion.base) if side is not None]
+            if any(evals.finished_run(side, suite) is None for suite in suites for side in sides):
+                found.append(Hindrance(str(missing), refuses=True))
     return found
 
 
