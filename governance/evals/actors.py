@@ -15,6 +15,13 @@ def edits(user: User, workflow: Workflow) -> bool:
     return user.role in EDITORS or workflow.owner_id == user.pk
 
 
+def confirms(user: User, author_id: int | None) -> bool:
+    """The second person: somebody else than the author, and nobody who builds what is judged."""
+    if author_id == user.pk or user.role == User.Role.BUILDER:
+        return False
+    return user.role in (User.Role.EXECUTIVE, User.Role.ANALYST) or user.owned_workflows.exists()
+
+
 def label(actor: Actor | HasActor) -> str:
     return (actor if isinstance(actor, Actor) else actor.as_actor()).label
 

@@ -10,6 +10,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
 from governance.evals.models import EvalRun, GatePolicy, SuiteVersion
+from governance.evals.requests import IMPORTED
 from governance.evals.setup_models import EvalTarget, Evaluator
 from governance.workflows.models import Workflow
 
@@ -37,7 +38,7 @@ def editors_since(
         late = GatePolicy.objects.filter(workflow=workflow, confirmed_at__gt=proposed_at)
         others.append(late.order_by().values_list("proposed_by_id", flat=True))
     imported = EvalRun.objects.filter(
-        suite__workflow=workflow, requested_at__gt=moment, purpose="import"
+        suite__workflow=workflow, requested_at__gt=moment, purpose=IMPORTED
     ).annotate(by=Cast(KT("provenance__by"), BigIntegerField()))
     others.append(imported.order_by().values_list("by", flat=True))
     return {pk for pk in edited.union(*others) if pk is not None}

@@ -8,20 +8,18 @@ from typing import Any
 
 from django.conf import settings
 
-from governance import audit
-from governance.common.canonical import canonical, digest_text
-from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
-from governance.common.time import now
+from governance.common.canonical import canonical
+from governance.common.errors import InvalidInputError
 from governance.evals import judges
-from governance.evals.actors import edits, lock
+from governance.evals.actors import confirms, edits
 from governance.evals.scorer_kinds import KINDS
 from governance.evals.setup_models import Evaluator
+from governance.evals.versions import add_version, confirm_version, newest
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
 from governance.workflows.models import Workflow
 
 MOST_SCORERS = 30
-LONGEST_REASON = 500
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 # What a scorer decides beside its own number.
 ROLES = {
@@ -37,19 +35,12 @@ DECIDES_POLICY = {"forbidden", "personal_data", "tools"}
 CALLABLE, JUDGE = "callable", "judge"
 
 
-def _confirms(user: User, evaluator: Evaluator) -> bool:
-    """Somebody else than the author, and nobody who builds what is scored."""
-    if evaluator.created_by_id == user.pk or user.role == User.Role.BUILDER:
-        return False
-    return user.role in (User.Role.EXECUTIVE, User.Role.ANALYST) or user.owned_workflows.exists()
-
-
 register_rule(
     "evaluator.set", edits, "Analysts, builders and the KPI owner say how answers are scored."
 )
 register_rule(
     "evaluator.confirm",
-    _confirms,
+    lambda user, evaluator: confirms(user, evaluator.created_by_id),
     "Another person confirms an evaluator: an executive, an analyst or a KPI owner.",
 )
 
@@ -115,13 +106,13 @@ def _options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def current_evaluator(workflow: Workflow) -> Evaluator | None:
     """Return the evaluator in use: the newest version, where the workflow has one."""
-    return Evaluator.objects.filter(workflow=workflow).order_by("-version").first()
+    return newest(Evaluator, workflow)
 
 
 def set_evaluator(
     workflow: Workflow, content: Mapping[str, Any], *, actor: User, reason: str
 ) -> Evaluator:
-    """Put new scorers into use. Their author is a contributor until another person confirms.
+    """Put new scorers into use.
 
     Raises:
         InvalidInputError: the content is no evaluator, or no reason is given.
@@ -129,56 +120,14 @@ def set_evaluator(
         NotAllowedError: a person who does not edit evals.
     """
     require(actor, "evaluator.set", workflow)
-    reason = reason.strip()
-    if not 1 <= len(reason) <= LONGEST_REASON:
-        raise InvalidInputError(f"Say why, in 1 to {LONGEST_REASON} characters.")
-    text = canonical(clean(content))
-    with audit.atomic():
-        lock(workflow)
-        before = current_evaluator(workflow)
-        if before is not None and before.content_text == text:
-            raise StateConflictError("These scorers are in use already.")
-        evaluator = Evaluator.objects.create(
-            workflow=workflow,
-            version=before.version + 1 if before else 1,
-            digest=digest_text(text),
-            content_text=text,
-            reason=reason,
-            created_by=actor,
-            created_by_label=actor.as_actor().label,
-            created_at=now(),
-        )
-        audit.record(
-            "evaluator.set", evaluator, actor=actor, workflow=workflow.slug, reason=reason,
-            digest=evaluator.digest, before=before.digest if before else "",
-            after=evaluator.digest,
-        )  # fmt: skip
-    return evaluator
-
-
-@audit.atomic()
-def confirm_evaluator(evaluator: Evaluator, *, actor: User) -> Evaluator:
-    """Say yes to somebody else's scorers; confirmed before a proposal, they bind nobody.
-
-    Raises:
-        NotAllowedError: the author, or somebody who confirms no evaluators.
-        StateConflictError: it is confirmed already, or a newer version is in use.
-    """
-    found = Evaluator.objects.select_for_update().get(pk=evaluator.pk)
-    require(actor, "evaluator.confirm", found)
-    if found.created_by_id == actor.pk:
-        raise NotAllowedError("Whoever set an evaluator does not confirm it: another person does.")
-    if found.confirmed_at is not None:
-        raise StateConflictError("This version is confirmed already.")
-    newest = current_evaluator(found.workflow)
-    if newest is None or newest.pk != found.pk:
-        raise StateConflictError("A newer version is in use by now. Confirm that one.")
-    found.confirmed_by = actor
-    found.confirmed_by_label = actor.as_actor().label
-    found.confirmed_at = now()
-    found.save(update_fields=["confirmed_by", "confirmed_by_label", "confirmed_at"])
-    audit.record(
-        "evaluator.confirmed", found, actor=actor, workflow=found.workflow.slug,
-        digest=found.digest,
+    return add_version(
+        Evaluator, workflow, canonical(clean(content)), actor=actor, reason=reason,
+        verb="evaluator.set",
     )  # fmt: skip
-    return found
+
+
+def confirm_evaluator(evaluator: Evaluator, *, actor: User) -> Evaluator:
+    """Say yes to somebody else's scorers; `confirm_version` says what it raises."""
+    return confirm_version(
+        evaluator, actor=actor, rule="evaluator.confirm", verb="evaluator.confirmed"
+    )

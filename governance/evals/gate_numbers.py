@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from governance.evals import statistics as st
+from governance.evals.differences import Differences
 from governance.evals.evidence import CaseResult, SuiteEvidence, pair_up
 from governance.evals.gate_rows import (
     ADD_CASES,
@@ -72,11 +72,11 @@ def number_row(
     sign = 1.0 if entry.direction is Direction.HIGHER else -1.0
     gains = [sign * (math.log(ours / base) if is_ratio else ours - base) for _, ours, base in known]
     clusters = [group for group, _, _ in known]
-    return _judged(row, role, entry, st.Differences(gains, clusters), sign, confidence)
+    return _judged(row, role, entry, Differences(gains, clusters), sign, confidence)
 
 
 def _judged(
-    row: GateRow, role: str, entry: Comparison, gains: st.Differences, sign: float,
+    row: GateRow, role: str, entry: Comparison, gains: Differences, sign: float,
     confidence: float,
 ) -> GateRow:  # fmt: skip
     """Say what the differences show; positive ones are good for the candidate."""

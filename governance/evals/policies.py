@@ -15,7 +15,7 @@ from governance.common.canonical import canonical, digest_text
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals import gate, policy
-from governance.evals.actors import label, lock
+from governance.evals.actors import confirms, label, lock
 from governance.evals.evidence import SuiteEvidence
 from governance.evals.models import GatePolicy, GateReport
 from governance.evals.recorded import evidence_of
@@ -27,13 +27,6 @@ DECISIONS_SHOWN = 10
 MOST_SCORES = 300_000  # that a proposal judges anew while somebody waits
 
 
-def _confirms(user: User, gate_policy: GatePolicy) -> bool:
-    """Somebody else than the proposer, and nobody who builds what the policy judges."""
-    if gate_policy.proposed_by_id == user.pk or user.role == User.Role.BUILDER:
-        return False
-    return user.role in (User.Role.EXECUTIVE, User.Role.ANALYST) or user.owned_workflows.exists()
-
-
 register_rule(
     "gate_policy.propose",
     lambda user, workflow: workflow.owner_id == user.pk,
@@ -41,7 +34,7 @@ register_rule(
 )
 register_rule(
     "gate_policy.confirm",
-    _confirms,
+    lambda user, gate_policy: confirms(user, gate_policy.proposed_by_id),
     "Another person confirms a gate policy: an executive, an analyst or a KPI owner.",
 )
 

@@ -14,7 +14,7 @@ from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
-from governance.evals.actors import edits, label, lock
+from governance.evals.actors import confirms, edits, label, lock
 from governance.evals.cases import CASE_KEYS, MOST_CASES, Row, clean_cases, row_of, suite_digest
 from governance.evals.models import SuiteVersion
 from governance.people.models import User
@@ -26,16 +26,10 @@ __all__ = ("MOST_CASES", "confirm_suite", "evidence_suites", "freeze_suite", "ne
 register_rule("suite.freeze", edits, "Analysts, builders and the KPI owner edit suites.")
 
 
-def _confirms(user: User, suite: SuiteVersion) -> bool:
-    """Nobody who builds what the suite judges; that it is nobody's own edit is checked later."""
-    if user.role == User.Role.BUILDER:
-        return False
-    return user.role in (User.Role.EXECUTIVE, User.Role.ANALYST) or user.owned_workflows.exists()
-
-
+# That a suite is nobody's own edit is checked with its editors at hand.
 register_rule(
     "suite.confirm",
-    _confirms,
+    lambda user, suite: confirms(user, None),
     "Another person confirms a suite: an executive, an analyst or a KPI owner.",
 )
 

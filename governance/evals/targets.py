@@ -26,6 +26,7 @@ from governance.evals import target_calls
 from governance.evals.setup_models import EvalTarget
 from governance.evals.target_calls import Pace
 from governance.evals.target_content import DEFAULTS
+from governance.evals.versions import newest
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
 
@@ -137,7 +138,7 @@ def target_name(workflow_slug: str) -> str:
 
 def current_target(workflow: Workflow) -> EvalTarget | None:
     """Return the target in use: the newest version, where the workflow has one."""
-    return EvalTarget.objects.filter(workflow=workflow).order_by("-version").first()
+    return newest(EvalTarget, workflow)
 
 
 def content_of(target: EvalTarget | None) -> Mapping[str, Any]:

@@ -19,15 +19,21 @@ from governance.evals.gate_beside import (
 from governance.evals.models import GatePolicy, GateReport
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
-from governance.releases.models import Release
+from governance.releases.models import Component, Release
 
 LONGEST = timedelta(days=30)
 
 
 def _waives(user: User, report: GateReport) -> bool:
-    """The KPI owner or an executive, who did not make the release."""
-    decides = report.workflow.owner_id == user.pk or user.role == User.Role.EXECUTIVE
-    return decides and report.candidate.registered_by_id != user.pk
+    """The KPI owner or an executive, who made nothing of what is new in the release."""
+    if report.workflow.owner_id != user.pk and user.role != User.Role.EXECUTIVE:
+        return False
+    before = report.base.slots.values("component_id") if report.base else ()
+    written = Component.objects.filter(releases=report.candidate, author=user)
+    return (
+        report.candidate.registered_by_id != user.pk
+        and not written.exclude(digest__in=before).exists()
+    )
 
 
 register_rule(
@@ -89,8 +95,6 @@ def grant_waiver(
             "This cannot be set aside: only what is not shown either way, and never the primary"
             " metric, a hard rule or harm that was seen."
         )
-    if report.policy.confirmed_by_id == actor.pk and report.policy.proposed_by_id == actor.pk:
-        raise NotAllowedError("Somebody else than the author of the policy sets it aside.")
     moment = now()
     if _open(report.candidate, report.policy).filter(
         code=code, suite=suite, metric=metric, expires_at__gt=moment

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from governance.evals.differences import Differences
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.gate import GateVerdict, Verdict, judge
 from governance.evals.gate_rows import GateRow
-from governance.evals.statistics import Differences
 from tests.evals.worlds import NOW, policy, result, run
 
 COST: dict[str, Any] = {"metric": "cost", "margin_percent": 5}

@@ -26,8 +26,11 @@ from governance.evals.services import (
 )
 from governance.evals.waivers import waivable
 from governance.people.models import User
+from governance.people.permissions import can
 from governance.releases.models import Release
+from governance.releases.services import register_release
 from governance.workflows.models import Workflow
+from tests.conftest import slots
 from tests.evals.worlds import NOW, pair, policy
 
 Make = Callable[..., Release]
@@ -160,12 +163,29 @@ def test_a_waiver_is_named_reasoned_ends_and_is_seen_by_the_next_gate(
     assert made.expires_at - now() <= timedelta(days=7)
 
 
-def test_whoever_made_the_release_does_not_set_its_finding_aside(
-    open_report: GateReport, cfo: User
+def test_whoever_made_something_of_the_release_does_not_set_its_finding_aside(
+    open_report: GateReport, workflow: Workflow, cfo: User, builder: User
 ) -> None:
-    open_report.candidate.registered_by = cfo
+    """Who wrote a slot that is new, as little as who registered it."""
+    ask: dict[str, Any] = {
+        "code": "too_few_cases", "suite": "golden", "metric": "", "reason": REASON, "days": 1,
+    }  # fmt: skip
+    # An executive who was a builder, and wrote the guardrails that a builder registers again.
+    User.objects.filter(pk=cfo.pk).update(role=User.Role.BUILDER)
+    writer = User.objects.get(pk=cfo.pk)
+    guardrails = {"escalation_threshold": 0.3, "gap": 0.05}
+    register_release(workflow, slots(guardrails=guardrails), title="Theirs", actor=writer)
+    User.objects.filter(pk=cfo.pk).update(role=User.Role.EXECUTIVE)
+    cfo.refresh_from_db()
+    routing = {"default": "router", "fallback": "nobody"}
+    candidate, _ = register_release(
+        workflow, slots(guardrails=guardrails, routing=routing), title="Both", actor=builder
+    )
+    assert candidate.registered_by == builder
+    mine = judge(workflow, candidate, open_report.base, open_report.policy)
     with pytest.raises(NotAllowedError, match="of their own"):
-        grant_waiver(
-            open_report, code="too_few_cases", suite="golden", metric="", reason=REASON, days=1,
-            actor=cfo,
-        )  # fmt: skip
+        grant_waiver(mine, actor=cfo, **ask)
+    # What stood in the release before bars nobody.
+    kept = judge(workflow, candidate, candidate, open_report.policy)
+    assert can(cfo, "gate.waive", kept)
+    assert can(cfo, "gate.waive", open_report)
