@@ -12,7 +12,8 @@ from governance.common.canonical import canonical, digest
 from governance.common.errors import GovernanceError, InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals.actors import lock
-from governance.evals.case_files import LARGEST_FILE, Line, read_cases
+from governance.evals.case_files import LARGEST_FILE, read_cases
+from governance.evals.case_lines import Line
 from governance.evals.cases import (
     MOST_CASES,
     SAME_INPUT,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -17,9 +16,10 @@ from xml.etree import ElementTree
 
 from governance.common.canonical import digest, parse_json
 from governance.common.errors import InvalidInputError
+from governance.common.json_shapes import list_of, mapping_of
+from governance.evals.inspect_archives import open_archive, unpacked
 
 LARGEST_FILE = 64 * 1024 * 1024  # bytes
-LARGEST_UNPACKED = 512 * 1024 * 1024
 MOST_RESULTS = 500_000
 ERRORED = 2  # promptfoo's failureReason: it could not run, which is not the same as a fail
 
@@ -96,8 +96,10 @@ def _promptfoo(found: Mapping[str, Any], held: Mapping[str, Any], provider: str)
             f"The file holds {len(pairs)} pairs of provider and prompt. Say which is the release:"
             f" {known}."
         )
-    metadata, config = _mapping(found.get("metadata")), _mapping(found.get("config"))
-    tests = [test.get("assert") for test in _list(config.get("tests")) if isinstance(test, Mapping)]
+    metadata, config = mapping_of(found.get("metadata")), mapping_of(found.get("config"))
+    tests = [
+        test.get("assert") for test in list_of(config.get("tests")) if isinstance(test, Mapping)
+    ]
     scorers = {"assert": tests, "defaultTest": config.get("defaultTest")}
     return Results(
         "promptfoo", str(metadata.get("promptfooVersion") or ""), scorers,
@@ -115,7 +117,7 @@ def _pair(row: Mapping[str, Any]) -> str:
 
 
 def _promptfoo_row(row: Mapping[str, Any]) -> Result:
-    given, test = _mapping(row.get("vars")), _mapping(row.get("testCase"))
+    given, test = mapping_of(row.get("vars")), mapping_of(row.get("testCase"))
     names = [
         value
         for held in (test.get("metadata"), given)
@@ -125,7 +127,7 @@ def _promptfoo_row(row: Mapping[str, Any]) -> Result:
     ]
     names += [text for text in [test.get("description")] if text]
     is_error = row.get("failureReason") == ERRORED
-    response, scores = _mapping(row.get("response")), _mapping(row.get("namedScores"))
+    response, scores = mapping_of(row.get("response")), mapping_of(row.get("namedScores"))
     return Result(
         names=tuple(map(str, names)),
         input_digest=digest(dict(given)),
@@ -139,30 +141,19 @@ def _promptfoo_row(row: Mapping[str, Any]) -> Result:
 
 
 def _inspect_archive(content: bytes) -> Results:
-    try:
-        archive = zipfile.ZipFile(BytesIO(content))
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        if sum(entry.file_size for entry in entries.values()) > LARGEST_UNPACKED:
-            raise InvalidInputError("The archive is too large when it is unpacked.")
-        header = parse_json(_unpacked(archive, entries["header.json"]))
-        samples = [
-            parse_json(_unpacked(archive, entries[name]))
-            for name in sorted(entries)
-            if name.startswith("samples/") and name.endswith(".json")
-        ]
-    except (
-        zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError, EOFError
-    ) as error:  # fmt: skip
-        raise InvalidInputError(f"This is no whole .eval file: {error}") from error
+    archive = open_archive(BytesIO(content))
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if "header.json" not in entries:
+        raise InvalidInputError("This is no .eval file of Inspect: it has no header.json.")
+    header = parse_json(unpacked(archive, entries["header.json"]))
     if not isinstance(header, Mapping) or not isinstance(header.get("eval"), Mapping):
         raise InvalidInputError("This is no .eval file of Inspect.")
+    samples = [
+        parse_json(unpacked(archive, entries[name]))
+        for name in sorted(entries)
+        if name.startswith("samples/") and name.endswith(".json")
+    ]
     return _inspect(header, samples)
-
-
-def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Read one file. The directory may lie about its size: no more is read than it says."""
-    with archive.open(entry) as packed:
-        return packed.read(entry.file_size + 1)
 
 
 def _inspect(log: Mapping[str, Any], samples: Any) -> Results:
@@ -171,10 +162,10 @@ def _inspect(log: Mapping[str, Any], samples: Any) -> Results:
         raise InvalidInputError(f"The log's status is {log.get('status')!r}, not success.")
     if log.get("invalidated"):
         raise InvalidInputError("The log was invalidated.")
-    revision, packages = _mapping(about.get("revision")), _mapping(about.get("packages"))
+    revision, packages = mapping_of(about.get("revision")), mapping_of(about.get("packages"))
     if revision.get("dirty"):
         raise InvalidInputError("It ran on a working tree with changes that nobody committed.")
-    rows = [row for row in _list(samples) if isinstance(row, Mapping)]
+    rows = [row for row in list_of(samples) if isinstance(row, Mapping)]
     return Results(
         "inspect", str(packages.get("inspect_ai") or ""),
         {"scorers": about.get("scorers"), "metrics": about.get("metrics")},
@@ -188,12 +179,12 @@ def _inspect(log: Mapping[str, Any], samples: Any) -> Results:
 def _sample(row: Mapping[str, Any]) -> Result:
     error = row.get("error")
     metrics: dict[str, Any] = {}
-    for name, score in _mapping(row.get("scores")).items():
+    for name, score in mapping_of(row.get("scores")).items():
         value = score.get("value") if isinstance(score, Mapping) else score
         metrics[str(name)] = {"C": True, "I": False, "P": 0.5, "N": False}.get(value, value) \
             if isinstance(value, str) else value  # fmt: skip
     known = _numbers(metrics)
-    output = _mapping(row.get("output"))
+    output = mapping_of(row.get("output"))
     return Result(
         names=(str(row.get("id")),),
         input_digest=digest(row["input"]) if isinstance(row.get("input"), Mapping) else "",
@@ -275,11 +266,3 @@ def _number(value: Any) -> float | None:
 
 def _words(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

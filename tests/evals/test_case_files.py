@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from governance.common.errors import InvalidInputError
-from governance.evals import case_files
-from governance.evals.case_files import Line, read_cases
+from governance.evals import inspect_archives
+from governance.evals.case_files import read_cases
+from governance.evals.case_lines import Line
 
 PROMPTFOO = """
 description: Support
@@ -170,7 +171,7 @@ def test_inspect_logs_become_cases_each_sample_once() -> None:
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(case_files, "LARGEST_UNPACKED", 1_000)
+    monkeypatch.setattr(inspect_archives, "LARGEST_UNPACKED", 1_000)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("samples/1.json", " " * 2_000)

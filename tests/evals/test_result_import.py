@@ -183,7 +183,7 @@ def test_what_could_not_run_is_an_error_and_not_a_fail(
         (b'<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>', "no document type"),
         (b"<testsuite>", "not valid XML"),
         (b"<html/>", "no JUnit file"),
-        (b"PK\x03\x04nonsense", "no whole .eval file"),
+        (b"PK\x03\x04nonsense", ".eval file is broken"),
     ],
 )
 def test_what_is_no_whole_evidence_is_refused_in_one_sentence(

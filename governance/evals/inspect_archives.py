@@ -1,0 +1,38 @@
+"""The `.eval` files of Inspect: archives that may lie about what is in them. Pure."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import BinaryIO
+
+from governance.common.errors import InvalidInputError
+
+LARGEST_UNPACKED = 512 * 1024 * 1024  # bytes, of an .eval file
+
+
+def open_archive(file: BinaryIO) -> zipfile.ZipFile:
+    """Open an archive whose directory promises no more than may be unpacked.
+
+    Raises:
+        InvalidInputError: it is broken, or too large.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise InvalidInputError(f"This .eval file is broken: {error}") from error
+    if sum(entry.file_size for entry in archive.infolist()) > LARGEST_UNPACKED:
+        raise InvalidInputError(f"Unpacked it is larger than {LARGEST_UNPACKED // 2**20} MB.")
+    return archive
+
+
+def unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Read one file of it. The directory may lie about the size: no more is read than it says.
+
+    Raises:
+        InvalidInputError: it is broken, encrypted, or packed in a way that is not known here.
+    """
+    try:
+        with archive.open(entry) as packed:
+            return packed.read(entry.file_size + 1)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+        raise InvalidInputError(f"{entry.filename} is broken: {error}") from error
