@@ -7,6 +7,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboards.charts import PLOT_BOTTOM, DriftPlot, IntervalBar, Panel
+from dashboards.race_chart import BOTTOM as RACE_BOTTOM
+from dashboards.race_chart import RacePlot
 from dashboards.sparkline import Sparkline
 
 FLAG = "l3.2 6h-6.4z"
@@ -114,4 +116,41 @@ def interval_svg(bar: IntervalBar | None, tone: str) -> SafeString | str:
         '<rect class="range" x="{4}" y="7" width="{5}" height="6" rx="3"/>'
         '<circle class="dot" cx="{6}" cy="10" r="4"/></svg>',
         tone, bar.total, bar.zero, margin, bar.x, bar.width, bar.dot,
+    )  # fmt: skip
+
+
+def race_svg(plot: RacePlot) -> SafeString:
+    """Draw quality against cost or time; the table beside it has the same numbers."""
+    rows = format_html_join("", '<text x="44" y="{}" dy="4">{}</text>', plot.rows)
+    grid = format_html_join(
+        "",
+        '<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>',
+        ((y,) for y, _ in plot.rows),
+    )
+    columns = format_html_join(
+        "", '<text class="x" x="{}%" y="{}">{}</text>',
+        ((x, RACE_BOTTOM + 20, word) for x, word in plot.columns),
+    )  # fmt: skip
+    whiskers = format_html_join(
+        "",
+        '<line class="whisker" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>',
+        ((dot.x, dot.top, dot.bottom) for dot in plot.dots),
+    )
+    dots = format_html_join(
+        "",
+        '<circle class="point{}" cx="{}%" cy="{}" r="5"/>'
+        '<text class="racer{}" x="{}%" y="{}" dx="{}" dy="4" text-anchor="{}">{}</text>',
+        (
+            (
+                " now" if dot.in_front else "", dot.x, dot.y,
+                " reference" if dot.is_reference else "", dot.label_x, dot.label_y,
+                10 if dot.anchor == "start" else -10, dot.anchor, dot.name,
+            )
+            for dot in plot.dots
+        ),
+    )  # fmt: skip
+    return format_html(
+        '<div class="plot race" role="img" aria-label="{0}"><svg class="y" width="50" height="{1}">'
+        '{2}</svg><svg width="100%" height="{1}">{3}{4}{5}{6}</svg></div>',
+        plot.sentence, plot.height, rows, grid, columns, whiskers, dots,
     )  # fmt: skip

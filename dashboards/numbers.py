@@ -78,11 +78,11 @@ def format_axis(value: float, unit: Unit, step: float) -> str:
 
 
 def _decimals(step: float) -> int:
-    """Return how many decimals tell multiples of `step` apart (at most 4)."""
-    for places in range(4):
+    """Return how many decimals tell multiples of `step` apart (at most 6)."""
+    for places in range(6):
         if abs(step * 10**places - round(step * 10**places)) < 1e-6:
             return places
-    return 4
+    return 6
 
 
 def _trimmed(text: str) -> str:

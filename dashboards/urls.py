@@ -36,6 +36,7 @@ VIEWS = (
     "scoring",
     "policies",
     "planner",
+    "bake_offs",
     "suites",
     "cases",
     "suite_files",

@@ -12,7 +12,8 @@ from lucide.templatetags.lucide import lucide
 
 from dashboards import numbers
 from dashboards.charts import PLOTLY_STYLE_IDS, DriftPlot, IntervalBar
-from dashboards.drawing import drift_svg, interval_svg, sparkline_svg
+from dashboards.drawing import drift_svg, interval_svg, race_svg, sparkline_svg
+from dashboards.race_chart import RacePlot
 from dashboards.sparkline import Sparkline
 from dashboards.tones import Chip, chip_for
 
@@ -127,3 +128,9 @@ def drift_plot(plot: DriftPlot, sentence: str) -> SafeString:
 def interval_bar(bar: IntervalBar | None, tone: str) -> SafeString | str:
     """Draw a change with its interval beside its numbers."""
     return interval_svg(bar, tone)
+
+
+@register.simple_tag
+def race_plot(plot: RacePlot) -> SafeString:
+    """Draw releases by quality and cost or time."""
+    return race_svg(plot)

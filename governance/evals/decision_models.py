@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 
@@ -93,6 +96,10 @@ class BakeOff(models.Model):
     releases = models.ManyToManyField(Release, related_name="bake_offs")
     reference = models.ForeignKey(Release, models.PROTECT, null=True, related_name="+")
     runs = models.ManyToManyField(EvalRun, related_name="bake_offs")
+    repeats = models.PositiveSmallIntegerField(default=1, help_text="How often each case is run.")
+    slot = models.CharField(
+        max_length=200, unique=True, help_text="What makes this bake-off one and the same."
+    )
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     content_text = models.TextField(blank=True, help_text="Canonical JSON of the finished table.")
     digest = models.CharField(max_length=71, blank=True)
@@ -100,6 +107,7 @@ class BakeOff(models.Model):
     requested_by_label = models.CharField(max_length=200)
     requested_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
+    cancelled_by_label = models.CharField(max_length=200, blank=True)
 
     class Meta:
         ordering = ("-requested_at", "-pk")
@@ -112,3 +120,8 @@ class BakeOff(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The finished table; empty before."""
+        return json.loads(self.content_text) if self.content_text else {}

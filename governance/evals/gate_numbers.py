@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from governance.evals.differences import Differences
-from governance.evals.evidence import CaseResult, SuiteEvidence, pair_up
+from governance.evals.evidence import SuiteEvidence, pair_up
 from governance.evals.gate_rows import (
     ADD_CASES,
     BETTER,
@@ -23,6 +23,7 @@ from governance.evals.gate_rows import (
     may_apply,
     new_row,
     nothing_to_judge,
+    number,
 )
 from governance.evals.policy import Comparison, Direction
 
@@ -49,7 +50,7 @@ def number_row(
     known = [
         (mine.group, ours, base)
         for mine, theirs in pairs
-        if (ours := _number(mine, name)) is not None and (base := _number(theirs, name)) is not None
+        if (ours := number(mine, name)) is not None and (base := number(theirs, name)) is not None
     ]
     if not known:
         return row.says(UNKNOWN, Outcome.OPEN, nothing_to_judge(candidate), ADD_CASES)
@@ -144,13 +145,6 @@ def _least(entry: Comparison, sign: float) -> float:
     if sign < 0:
         return -math.log1p(-min(entry.points, 99.9) / 100)
     return math.log1p(entry.points / 100)
-
-
-def _number(result: CaseResult, metric: str) -> float | None:
-    value = result.values.get(metric)
-    if result.error or value is None or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def _share(p: float) -> str:

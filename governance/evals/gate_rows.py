@@ -142,6 +142,14 @@ def binary(result: CaseResult, metric: str) -> bool | None:
     return bool(value) if not result.error and value in (0, 1) else None
 
 
+def number(result: CaseResult, metric: str) -> float | None:
+    """The score as a number; None where there is none, or none that is finite."""
+    value = result.values.get(metric)
+    if result.error or value is None or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 def may_apply(result: CaseResult, metric: str) -> bool:
     """Whether a case could have had this metric: it errored, or it has a score."""
     return bool(result.error) or result.values.get(metric) is not None
@@ -227,7 +235,7 @@ def reported_row(
                 row, baseline_passed=sum(base), baseline_value=100 * sum(base) / len(base),
             )  # fmt: skip
         return row if row.total else None
-    mine = [n for r in candidate.results if (n := _finite(r, metric.name)) is not None]
+    mine = [n for r in candidate.results if (n := number(r, metric.name)) is not None]
     if not mine:
         return None
     interval = st.mean_interval(mine)
@@ -239,8 +247,8 @@ def reported_row(
     pairs = [
         (now, before)
         for left, right in (pair_up(candidate, baseline) if baseline else [])
-        if (now := _finite(left, metric.name)) is not None
-        and (before := _finite(right, metric.name)) is not None
+        if (now := number(left, metric.name)) is not None
+        and (before := number(right, metric.name)) is not None
     ]
     if not pairs:
         return row
@@ -254,13 +262,6 @@ def reported_row(
         change_high=spread.high if spread else None,
         method="mean of paired differences",
     )
-
-
-def _finite(result: CaseResult, metric: str) -> float | None:
-    value = result.values.get(metric)
-    if result.error or value is None or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def nothing_to_judge(run: SuiteEvidence | None) -> str:

@@ -26,6 +26,8 @@ SCHEDULED = "schedule"
 MOST_REPEATS = 20
 # The purpose of a run that another tool did; `provenance` says which, and from what file.
 IMPORTED = "import"
+# The purpose of a run whose release races with others on the same cases.
+BAKE_OFF = "bake-off"
 
 register_rule("eval_run.request", edits, "Analysts, builders and the KPI owner ask for evals.")
 

@@ -20,7 +20,7 @@ from governance.evals.models import EvalRun, Score
 from governance.evals.policies import current_policy
 from governance.evals.policy import GatePolicy
 from governance.evals.recorded import evidence_of, summary_of
-from governance.evals.requests import SCHEDULED
+from governance.evals.requests import BAKE_OFF, SCHEDULED
 from governance.evals.scorers import CaseScorer, evaluator_for, scorer_for
 from governance.evals.target_calls import Pace
 from governance.evals.targets import (
@@ -288,9 +288,11 @@ def _close_failed(run: EvalRun, error: str) -> None:
 
 
 def _wake(run: EvalRun) -> None:
-    """A promotion may be waiting for this run; the rollouts package knows."""
+    """A promotion may be waiting for this run, as the rollouts package knows, or a bake-off."""
     facts = {"run": run.pk, "workflow": run.suite.workflow.slug}
     enqueue("rollouts.gate", f"run {run.pk}", facts)
+    if run.purpose == BAKE_OFF:
+        enqueue("evals.bake_off", f"run {run.pk}", facts)
 
 
 def _alarm(run: EvalRun, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from governance.evals.bake_offs import cancel_bake_off, request_bake_off
 from governance.evals.calibration import calibrate, label_answer
 from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
@@ -26,6 +27,7 @@ from governance.evals.waivers import ended_waiver, grant_waiver, revoke_waiver
 __all__ = (
     "SCHEDULED",
     "calibrate",
+    "cancel_bake_off",
     "cancel_run",
     "confirm_evaluator",
     "confirm_policy",
@@ -52,6 +54,7 @@ __all__ = (
     "label_case",
     "put_case",
     "remove_case",
+    "request_bake_off",
     "request_run",
     "revoke_waiver",
     "set_evaluator",

@@ -67,11 +67,11 @@ def normal_quantile(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def wilson_interval(passed: int, total: int, *, confidence: float = 0.95) -> Interval:
+def wilson_interval(passed: float, total: float, *, confidence: float = 0.95) -> Interval:
     """Return the two-sided Wilson score interval for a share.
 
     Args:
-        passed: cases that passed, 0 to `total`.
+        passed: cases that passed, 0 to `total`; shares of cases where they are not independent.
         total: cases scored; at least 1.
         confidence: 0.95 for a 95 % interval.
 
@@ -353,6 +353,6 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     return Interval(mean - half, mean + half)
 
 
-def _check_share(passed: int, total: int) -> None:
+def _check_share(passed: float, total: float) -> None:
     if total < 1 or not 0 <= passed <= total:
         raise StatisticsError(f"{passed} of {total} is not a share")

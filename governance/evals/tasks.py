@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from governance.evals import running, scheduling
+from governance.evals import bake_offs, running, scheduling
 from governance.jobs.kinds import job_kind
 from governance.jobs.services import Claim, enqueue
 
@@ -29,6 +29,12 @@ def run_evals(claim: Claim) -> None:
     running.execute(claim.payload["run"], claim)
 
 
+@job_kind("evals.bake_off")
+def finish_bake_off(claim: Claim) -> None:
+    """Make the table of a bake-off when the last of its runs has ended."""
+    bake_offs.finish_bake_off_of(claim.payload["run"])
+
+
 @job_kind("evals.scheduled", on_failed=_schedule_given_up)
 def run_scheduled(claim: Claim) -> None:
     """Ask for the runs that a schedule's slot calls for."""
@@ -41,4 +47,5 @@ def run_scheduled(claim: Claim) -> None:
 def watch_runs(claim: Claim) -> None:
     """Look for runs that died without a word, and for what is missing on the calendar."""
     running.watch()
+    bake_offs.finish_bake_offs()
     scheduling.complete_schedules()

@@ -32,6 +32,7 @@ PAGES: dict[str, str | tuple[str, ...]] = {
     "promotion": ("/promotions/", r"/promotions/\d+/"),
     "a decided promotion": ("/promotions/?state=rolled_back", r"/promotions/\d+/"),
     "evals": "/evals/",
+    "bake-offs": "/evals/bake-offs/support-triage/",
     "eval run": ("/evals/", r"/evals/runs/\d+/"),
     "exceptions": "/exceptions/",
     "receipts": "/receipts/",

@@ -11,7 +11,8 @@ from governance.common.canonical import canonical, digest_text
 from governance.common.time import now
 from governance.evals import calibration
 from governance.evals import services as evals
-from governance.evals.decision_models import GateWaiver
+from governance.evals.bake_offs import finish_bake_offs
+from governance.evals.decision_models import BakeOff, GateWaiver
 from governance.evals.models import EvalRun, GateReport, Score
 from governance.evals.setup_models import HumanLabel
 from governance.evals.suites import evidence_suites
@@ -60,6 +61,9 @@ JUDGE = {
 LABEL: dict[str, Any] = {"verdict": "good"}  # the score comes with the world
 # The release comes with the world.
 ASK: dict[str, Any] = {"suite": "golden", "mark": "once"}
+BAKE_OFF: dict[str, Any] = {
+    "suite": "golden", "metric": "correct", "title": "Models", "mark": "once",
+}  # fmt: skip
 ROWS: dict[str, Row] = {
     "eval-target": Row(READERS, key="workflow"),
     "eval-target-set": Row(NONE, EDITS, key="workflow", data=TARGET),
@@ -80,6 +84,13 @@ ROWS: dict[str, Row] = {
     "gate-waiver-revoke": Row(NONE, {EXECUTIVE, OWNER}, key="waiver"),
     "eval-run-import": Row(NONE, EDITS, key="workflow", data=RESULTS),
     "planner": Row(READERS, key="workflow"),
+    "bake-offs": Row(READERS, key="workflow"),
+    # A bake-off runs on this suite already: whoever may is told so.
+    "bake-off-start": Row(NONE, EDITS, key="workflow", data=BAKE_OFF),
+    "bake-off": Row(READERS, key="bake-off"),
+    "bake-off-cancel": Row(NONE, EDITS, key="bake-off"),
+    "bake-off-csv": Row(READERS, key="finished bake-off"),
+    "bake-off-json": Row(READERS, key="finished bake-off"),
     "eval-run-compare": Row(READERS, key="open run"),
     "eval-run-ask": Row(NONE, EDITS, key="workflow", data=ASK),
     "eval-run-cancel": Row(NONE, EDITS, key="open run"),
@@ -100,6 +111,17 @@ def extend(world: World, cast: Cast) -> None:
         cases_total=suite.case_count,
     )  # fmt: skip
     world["open run"] = (run.pk,)
+    BAKE_OFF["reference"] = release.pk
+    BAKE_OFF["releases"] = [one.pk for one in workflow.releases.all()[:2]]
+    for name in ("bake-off", "finished bake-off"):
+        bake_off = BakeOff.objects.create(
+            workflow=workflow, title="Models", suite=suite, metric="correct", reference=release,
+            slot=name, requested_by_label="Analyst", requested_at=now(),
+        )  # fmt: skip
+        if name == "bake-off":
+            bake_off.runs.add(run)
+        world[name] = (workflow.slug, bake_off.pk)
+    finish_bake_offs()  # the one without a run that still goes on
     tests = "".join(f'<testcase name="{case.key}"/>' for case in suite.cases.all())
     RESULTS["release"] = release.pk
     RESULTS["file"] = Again(f"<testsuite name='s'>{tests}</testsuite>".encode())
