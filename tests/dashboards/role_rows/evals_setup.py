@@ -85,7 +85,6 @@ ROWS: dict[str, Row] = {
     "eval-run-import": Row(NONE, EDITS, key="workflow", data=RESULTS),
     "planner": Row(READERS, key="workflow"),
     "bake-offs": Row(READERS, key="workflow"),
-    # A bake-off runs on this suite already: whoever may is told so.
     "bake-off-start": Row(NONE, EDITS, key="workflow", data=BAKE_OFF),
     "bake-off": Row(READERS, key="bake-off"),
     "bake-off-cancel": Row(NONE, EDITS, key="bake-off"),
@@ -113,15 +112,6 @@ def extend(world: World, cast: Cast) -> None:
     world["open run"] = (run.pk,)
     BAKE_OFF["reference"] = release.pk
     BAKE_OFF["releases"] = [one.pk for one in workflow.releases.all()[:2]]
-    for name in ("bake-off", "finished bake-off"):
-        bake_off = BakeOff.objects.create(
-            workflow=workflow, title="Models", suite=suite, metric="correct", reference=release,
-            slot=name, requested_by_label="Analyst", requested_at=now(),
-        )  # fmt: skip
-        if name == "bake-off":
-            bake_off.runs.add(run)
-        world[name] = (workflow.slug, bake_off.pk)
-    finish_bake_offs()  # the one without a run that still goes on
     tests = "".join(f'<testcase name="{case.key}"/>' for case in suite.cases.all())
     RESULTS["release"] = release.pk
     RESULTS["file"] = Again(f"<testsuite name='s'>{tests}</testsuite>".encode())
@@ -136,6 +126,14 @@ def extend(world: World, cast: Cast) -> None:
     world["waiver"] = (open_report.pk, waiver.pk)
     judged = _judged(cast, analyst)
     world["judged workflow"], world["judge"] = (judged.slug,), (judged.slug, "polite")
+    for name in ("bake-off", "finished bake-off"):
+        bake_off = BakeOff.objects.create(
+            workflow=judged, title="Models", suite=judged.suites.get(), metric="correct",
+            reference=judged.releases.get(), slot=name, requested_by_label="Analyst",
+            requested_at=now(),
+        )  # fmt: skip
+        world[name] = (judged.slug, bake_off.pk)
+    finish_bake_offs(BakeOff.objects.filter(slot="finished bake-off"))
 
 
 def _open_report(cast: Cast) -> GateReport:
