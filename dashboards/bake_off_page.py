@@ -12,12 +12,13 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from dashboards.numbers import MINUS, NBSP, Unit, format_change, format_value
+from dashboards.numbers import Unit, format_change, format_value
 from dashboards.race_chart import RacePlot, Racer, draw_race
 from governance.common.csv_cells import safe_cell
 from governance.evals.bake_off_table import BETTER, EVEN, UNTESTED, WORSE
 from governance.evals.bake_offs import LONGEST_TITLE, race_metrics
 from governance.evals.models import SuiteVersion
+from governance.evals.policy import SUITE_KINDS
 from governance.evals.requests import MOST_REPEATS
 from governance.evals.suites import evidence_suites
 from governance.releases.models import LiveRelease, Release
@@ -34,8 +35,8 @@ UNITS = {"percent": Unit.SHARE, "number": Unit.SCORE}
 COLUMNS = (
     "release", "title", "digest", "run", "state", "results", "errors", "quality", "quality_low",
     "quality_high", "change", "change_low", "change_high", "p_better_holm", "p_worse_holm",
-    "verdict", "cost", "cost_change_percent", "latency_mean_ms", "latency_p50_ms",
-    "latency_p95_ms", "latency_change_percent", "in_front", "dominated_by", "spent",
+    "verdict", "cost", "cost_change", "latency_mean_ms", "latency_p50_ms",
+    "latency_p95_ms", "latency_change_ms", "in_front", "dominated_by", "spent",
 )  # fmt: skip
 
 
@@ -67,9 +68,10 @@ def offered(workflow: Workflow, typed: QueryDict) -> dict[str, Any]:
         .only("pk", "number", "title", "workflow")[:RELEASES_OFFERED]
     )
     live = LiveRelease.objects.filter(workflow=workflow).values_list("release_id", flat=True)
+    suites = evidence_suites(workflow)
     usual = live[0] if live else releases[-1].pk if releases else ""
     return {
-        "suites": list(evidence_suites(workflow).values()),
+        "suites": [suites[kind] for kind in SUITE_KINDS if kind in suites],
         "metrics": race_metrics(workflow).items(),
         "releases": releases,
         "live": live[0] if live else "",
@@ -99,7 +101,7 @@ class Line:
     latency_p95: str
     latency_change: str
     behind: str  # names of those that are as good in everything and better in something
-    in_front: bool | None
+    in_front: Sequence[str]
 
 
 def lines(content: Mapping[str, Any]) -> list[Line]:
@@ -122,12 +124,12 @@ def _line(row: Mapping[str, Any], unit: Unit, names: Mapping[str, str], is_refer
         verdict=VERDICTS[against["verdict"]] if against else None,
         note=_note(row, against),
         cost=format_value((standing.get("cost") or {}).get("value"), Unit.MONEY),
-        cost_change=_percent(against.get("cost")),
-        latency=format_value(standing.get("latency_p50"), Unit.MILLISECONDS),
+        cost_change=_difference(against.get("cost"), Unit.MONEY),
+        latency=format_value((standing.get("latency") or {}).get("value"), Unit.MILLISECONDS),
         latency_p95=format_value(standing.get("latency_p95"), Unit.MILLISECONDS),
-        latency_change=_percent(against.get("latency")),
+        latency_change=_difference(against.get("latency"), Unit.MILLISECONDS),
         behind=", ".join(names[digest] for digest in over or ()),
-        in_front=None if over is None else not over,
+        in_front=row["in_front"],
     )
 
 
@@ -143,14 +145,12 @@ def _range(found: Mapping[str, Any], unit: Unit, words: Callable[[float | None, 
     return f"{words(_in(unit, low), unit)} to {words(_in(unit, high), unit)}"
 
 
-def _percent(figure: Mapping[str, Any] | None) -> str:
-    """A ratio with its interval, such as −31 % (−34 to −28)."""
+def _difference(figure: Mapping[str, Any] | None, unit: Unit) -> str:
+    """A difference with its interval, such as −$2.02 (−$2.40 to −$1.61)."""
     if figure is None:
         return ""
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
-    if low is None or high is None:
-        return f"{value:+.0f}{NBSP}%".replace("-", MINUS)
-    return f"{value:+.0f}{NBSP}% ({low:+.0f} to {high:+.0f})".replace("-", MINUS)
+    ends = _range(figure, unit, format_change)
+    return format_change(figure["value"], unit) + (f" ({ends})" if ends else "")
 
 
 def _note(row: Mapping[str, Any], against: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _note(row: Mapping[str, Any], against: Mapping[str, Any]) -> str:
         return "Its run was cancelled."
     if against.get("why_not"):
         return str(against["why_not"])
-    if against and against["verdict"] != UNTESTED:
+    if against and against["verdict"] in (BETTER, WORSE):
         p = against["worse_holm"] if against["verdict"] == WORSE else against["better_holm"]
         return f"p {p:.3f} after correction" if p >= 0.001 else "p below 0.001 after correction"
     return ""
@@ -181,7 +181,7 @@ def charts(content: Mapping[str, Any]) -> list[RacePlot]:
                 y=_in(unit, standing["quality"]["value"]) or 0.0,
                 low=_in(unit, standing["quality"]["low"]),
                 high=_in(unit, standing["quality"]["high"]),
-                in_front=row["dominated_by"] == [], is_reference=index == 0,
+                in_front=name in row["in_front"], is_reference=index == 0,
             )
             for index, row in enumerate(content["releases"])
             if (standing := row["standing"]) and standing["quality"] and standing[name]
@@ -213,7 +213,7 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         (standing.get("cost") or {}).get("value"), (against.get("cost") or {}).get("value"),
         (standing.get("latency") or {}).get("value"), standing.get("latency_p50"),
         standing.get("latency_p95"), (against.get("latency") or {}).get("value"),
-        (None if over is None else "no" if over else "yes"), " ".join(over or ()), row["spent"],
+        " ".join(row["in_front"]), " ".join(over or ()), row["spent"],
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from dashboards.charts import PLOT_BOTTOM, DriftPlot, IntervalBar, Panel
 from dashboards.race_chart import BOTTOM as RACE_BOTTOM
-from dashboards.race_chart import RacePlot
+from dashboards.race_chart import Dot, RacePlot
 from dashboards.sparkline import Sparkline
 
 FLAG = "l3.2 6h-6.4z"
@@ -136,15 +136,15 @@ def race_svg(plot: RacePlot) -> SafeString:
         '<line class="whisker" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>',
         ((dot.x, dot.top, dot.bottom) for dot in plot.dots),
     )
+    # Pixels beside per cent: a nested svg stands at the dot and has its own zero there.
     dots = format_html_join(
         "",
-        '<circle class="point{}" cx="{}%" cy="{}" r="5"/>'
-        '<text class="racer{}" x="{}%" y="{}" dx="{}" dy="4" text-anchor="{}">{}</text>',
+        '<svg x="{0}%" y="{1}" overflow="visible">{2}<circle class="point{3}" r="5"/>'
+        '<text class="racer{4}" x="{5}" y="{6}" dy="4" text-anchor="{7}">{8}</text></svg>',
         (
             (
-                " now" if dot.in_front else "", dot.x, dot.y,
-                " reference" if dot.is_reference else "", dot.label_x, dot.label_y,
-                10 if dot.anchor == "start" else -10, dot.anchor, dot.name,
+                dot.x, dot.y, _leader(dot), " now" if dot.in_front else "",
+                " reference" if dot.is_reference else "", dot.dx, dot.dy, dot.anchor, dot.name,
             )
             for dot in plot.dots
         ),
@@ -154,3 +154,12 @@ def race_svg(plot: RacePlot) -> SafeString:
         '{2}</svg><svg width="100%" height="{1}">{3}{4}{5}{6}</svg></div>',
         plot.sentence, plot.height, rows, grid, columns, whiskers, dots,
     )  # fmt: skip
+
+
+def _leader(dot: Dot) -> SafeString | str:
+    """A line from a dot to a label that had to move away."""
+    if abs(dot.dx) + abs(dot.dy) < 30:
+        return ""
+    return format_html(
+        '<line class="leader" x1="0" y1="0" x2="{}" y2="{}"/>', 0.85 * dot.dx, 0.85 * dot.dy
+    )

@@ -12,8 +12,14 @@ from dashboards.charts import gridlines
 from dashboards.numbers import Unit, format_axis
 
 TOP, BOTTOM, HEIGHT = 16.0, 208.0, 236
-LINE = 14.0  # pixels that a label needs for itself
-NEAR = 26.0  # per cent across, within which two labels can touch
+WIDTH = 340.0  # pixels that one chart is taken to have, where labels are kept apart
+DOT, LETTER, LINE = 6.0, 7.0, 13.0  # pixels: a dot's radius, a letter's width, a label's height
+# Where a label may stand, seen from its dot, in pixels: the nearest place that is free is taken.
+PLACES = (
+    (10, 0), (-10, 0), (0, -14), (0, 16), (10, -13), (10, 13), (-10, -13), (-10, 13),
+    (22, -22), (22, 22), (-22, -22), (-22, 22), (34, -10), (-34, 10), (0, -34), (0, 36),
+    (40, -36), (40, 36), (-40, -36), (-40, 36),
+)  # fmt: skip
 LEFT, RIGHT = 6.0, 94.0  # where dots may stand, in per cent
 
 
@@ -39,8 +45,8 @@ class Dot:
     y: float
     top: float
     bottom: float
-    label_x: float
-    label_y: float
+    dx: float  # of the label, in pixels from the dot
+    dy: float
     anchor: str
     in_front: bool
     is_reference: bool
@@ -82,8 +88,7 @@ def draw_race(
         Dot(
             name=r.name, x=x(r.x), y=y(r.y),
             top=y(r.y if r.high is None else r.high), bottom=y(r.y if r.low is None else r.low),
-            label_x=x(r.x), label_y=y(r.y), anchor="end" if x(r.x) > 80 else "start",
-            in_front=r.in_front, is_reference=r.is_reference,
+            dx=0, dy=0, anchor="start", in_front=r.in_front, is_reference=r.is_reference,
         )
         for r in racers
     ]  # fmt: skip
@@ -100,12 +105,45 @@ def draw_race(
 
 
 def _apart(dots: Sequence[Dot]) -> list[Dot]:
-    """Move labels down where they would overprint one that stands near; highest first."""
-    placed: list[Dot] = []
-    for dot in sorted(dots, key=lambda dot: (dot.y, dot.x)):
-        at = dot.label_y
-        for other in sorted(placed, key=lambda other: other.label_y):
-            if abs(other.x - dot.x) < NEAR and abs(other.label_y - at) < LINE:
-                at = other.label_y + LINE
-        placed.append(replace(dot, label_y=at))
+    """Give every label a place where it covers neither a dot nor another label."""
+    taken = [_box(dot, 0, 0, 2 * DOT) for dot in dots]
+    placed = []
+    for dot in sorted(dots, key=lambda dot: (dot.x, dot.y)):
+        width = LETTER * len(dot.name)
+        dx, dy = next(
+            (
+                place
+                for place in PLACES
+                if _inside(box := _label(dot, *place, width))
+                and not any(_touch(box, other) for other in taken)
+            ),
+            PLACES[0],
+        )
+        taken.append(_label(dot, dx, dy, width))
+        placed.append(replace(dot, dx=dx, dy=dy, anchor=_anchor(dx)))
     return placed
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+def _anchor(dx: float) -> str:
+    return "start" if dx > 0 else "end" if dx < 0 else "middle"
+
+
+def _box(dot: Dot, dx: float, dy: float, width: float) -> Box:
+    middle, y = dot.x * WIDTH / 100 + dx, dot.y + dy
+    return middle - width / 2, y - LINE / 2, middle + width / 2, y + LINE / 2
+
+
+def _label(dot: Dot, dx: float, dy: float, width: float) -> Box:
+    shift = {"start": width / 2, "end": -width / 2, "middle": 0.0}[_anchor(dx)]
+    return _box(dot, dx + shift, dy, width)
+
+
+def _inside(box: Box) -> bool:
+    return box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= BOTTOM
+
+
+def _touch(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

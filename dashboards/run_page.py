@@ -13,6 +13,7 @@ from django import forms
 
 from governance.common.errors import GovernanceError
 from governance.evals.models import EvalRun, SuiteVersion
+from governance.evals.policy import SUITE_KINDS
 from governance.evals.requests import MOST_REPEATS
 from governance.evals.suites import evidence_suites
 from governance.evals.targets import current_target, target_name
@@ -129,4 +130,7 @@ def importing(workflow: Workflow, user: User) -> dict[str, Any] | None:
     )
     if not suites or not releases:
         return None
-    return {"suites": list(suites.values()), "releases": releases}
+    return {
+        "suites": [suites[kind] for kind in SUITE_KINDS if kind in suites],
+        "releases": releases,
+    }

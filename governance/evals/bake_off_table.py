@@ -33,7 +33,6 @@ def table_of(bake_off: BakeOff) -> dict[str, Any]:
     lines = {run.pk: _line(run) for run in runs}
     reference: SuiteEvidence | None = None
     tested: dict[int, racing.Against] = {}
-    points: dict[str, list[float]] = {}
     standings: dict[int, racing.Standing] = {}
     for run in done:
         evidence = evidence_of(run)
@@ -47,13 +46,17 @@ def table_of(bake_off: BakeOff) -> dict[str, Any]:
     for run_id, words in _verdicts(tested).items():
         lines[run_id]["against"] = words
     axes = _axes(standings.values())
-    for run in done:
-        found = _point(standings[run.pk], metric, axes)
-        if found is not None:
-            points[run.release_id] = found
-    over = racing.dominated_by(points)
+    points = {
+        run.release_id: point
+        for run in done
+        if (point := _point(standings[run.pk], metric, axes)) is not None
+    }
+    over, fronts = racing.dominated_by(points), _fronts(points, axes)
     for run in done:
         lines[run.pk]["dominated_by"] = over.get(run.release_id)
+        lines[run.pk]["in_front"] = [
+            axis for axis, names in fronts.items() if run.release_id in names
+        ]
     return {
         "schema": 1,
         "title": bake_off.title,
@@ -91,6 +94,7 @@ def _line(run: EvalRun) -> dict[str, Any]:
         "standing": None,
         "against": None,
         "dominated_by": None,
+        "in_front": [],
     }
 
 
@@ -143,6 +147,15 @@ def _axes(every: Collection[racing.Standing]) -> list[str]:
         if every and all(getattr(standing, name) is not None for standing in every)
     ]
     return ["quality", *beside]
+
+
+def _fronts(points: Mapping[str, Sequence[float]], axes: Sequence[str]) -> dict[str, set[str]]:
+    """Return who is in front in quality and each of the other axes alone."""
+    found = {}
+    for index, axis in enumerate(axes[1:], start=1):
+        pairs = {name: (point[0], point[index]) for name, point in points.items()}
+        found[axis] = {name for name, over in racing.dominated_by(pairs).items() if not over}
+    return found
 
 
 def _point(standing: racing.Standing, metric: Metric, axes: Sequence[str]) -> list[float] | None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from governance.evals import statistics as st
-from governance.evals.differences import Differences
 from governance.evals.evidence import SuiteEvidence, pair_up
 from governance.evals.gate_numbers import percentile
 from governance.evals.gate_pairs import comparison_row
@@ -54,8 +53,8 @@ class Against:
     """One contender against the reference; positive `change` is more of the metric.
 
     `better_p` and `worse_p` are one-sided and not yet corrected; None where nothing could be
-    tested, and `why_not` says why. `cost` and `latency` are changes in percent of the reference,
-    on the log ratio, with 95 % intervals.
+    tested, and `why_not` says why. `cost` and `latency` are mean differences in their own units,
+    with 95 % intervals.
     """
 
     change: float | None
@@ -107,15 +106,15 @@ def against(candidate: SuiteEvidence, reference: SuiteEvidence, metric: Metric) 
         change=better.change, low=better.change_low, high=better.change_high,
         mended=better.mended, broken=better.broken,
         better_p=better.p_value, worse_p=worse.p_value, method=better.method, why_not="",
-        cost=_ratio(candidate, reference, COST),
-        latency=_ratio(candidate, reference, LATENCY),
+        cost=_difference(candidate, reference, COST),
+        latency=_difference(candidate, reference, LATENCY),
     )  # fmt: skip
 
 
 def _untested(candidate: SuiteEvidence, reference: SuiteEvidence, why: str) -> Against:
     return Against(
         None, None, None, 0, 0, None, None, "", why,
-        _ratio(candidate, reference, COST), _ratio(candidate, reference, LATENCY),
+        _difference(candidate, reference, COST), _difference(candidate, reference, LATENCY),
     )  # fmt: skip
 
 
@@ -166,45 +165,27 @@ def _share(run: SuiteEvidence, metric: Metric) -> Figure | None:
 
 
 def _mean(run: SuiteEvidence, name: str) -> Figure | None:
-    """The mean per case; the interval is of the means of what belongs together."""
-    groups: dict[str, list[float]] = {}
-    for result in run.results:
-        if (value := number(result, name)) is not None:
-            groups.setdefault(result.group, []).append(value)
-    if not groups:
+    known = [(r.group, value) for r in run.results if (value := number(r, name)) is not None]
+    return _figure([value for _, value in known], [group for group, _ in known])
+
+
+def _difference(candidate: SuiteEvidence, reference: SuiteEvidence, name: str) -> Figure | None:
+    """The mean difference on the same cases, in the metric's own unit."""
+    known = [
+        (mine.group, ours - base)
+        for mine, theirs in pair_up(candidate, reference)
+        if (ours := number(mine, name)) is not None and (base := number(theirs, name)) is not None
+    ]
+    return _figure([value for _, value in known], [group for group, _ in known])
+
+
+def _figure(values: Sequence[float], groups: Sequence[str]) -> Figure | None:
+    if not values:
         return None
-    every = [value for group in groups.values() for value in group]
-    interval = st.mean_interval([math.fsum(g) / len(g) for g in groups.values()])
+    interval = st.clustered_mean_interval(values, groups, confidence=CONFIDENCE)
     return Figure(
-        value=math.fsum(every) / len(every),
+        value=math.fsum(values) / len(values),
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        total=len(every),
+        total=len(values),
     )
-
-
-def _ratio(candidate: SuiteEvidence, reference: SuiteEvidence, name: str) -> Figure | None:
-    """The change in percent of the reference, from the log ratios of the same cases."""
-    gains, clusters = [], []
-    for mine, theirs in pair_up(candidate, reference):
-        ours, base = number(mine, name), number(theirs, name)
-        if ours is None or base is None:
-            continue
-        if ours <= 0 or base <= 0:
-            return None
-        gains.append(math.log(ours / base))
-        clusters.append(mine.group)
-    if not gains:
-        return None
-    differences = Differences(gains, clusters)
-    interval = differences.interval(confidence=CONFIDENCE)
-    return Figure(
-        value=_percent(differences.mean),
-        low=_percent(interval.low) if interval else None,
-        high=_percent(interval.high) if interval else None,
-        total=len(gains),
-    )
-
-
-def _percent(log_ratio: float) -> float:
-    return 100 * math.expm1(log_ratio)

@@ -353,6 +353,31 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     return Interval(mean - half, mean + half)
 
 
+def clustered_mean_interval(
+    values: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95
+) -> Interval | None:
+    """Return the two-sided interval of the plain mean, where values of one cluster belong together.
+
+    The cluster-robust variance (Liang and Zeger 1986) with Student's quantile for the number of
+    clusters; without clusters it is Student's interval. None below 30 clusters or without spread.
+    """
+    total, mean = len(values), math.fsum(values) / max(1, len(values))
+    residuals: dict[Hashable, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        residuals[cluster] = residuals.get(cluster, 0.0) + value - mean
+    groups = len(residuals)
+    if groups < 30 or not all(math.isfinite(value) for value in values):
+        return None
+    from scipy.special import stdtrit
+
+    squares = math.fsum(residual * residual for residual in residuals.values())
+    if squares <= 1e-24:
+        return None
+    spread = math.sqrt(squares * groups / (groups - 1)) / total
+    half = float(stdtrit(groups - 1, 0.5 + confidence / 2)) * spread
+    return Interval(mean - half, mean + half)
+
+
 def _check_share(passed: float, total: float) -> None:
     if total < 1 or not 0 <= passed <= total:
         raise StatisticsError(f"{passed} of {total} is not a share")

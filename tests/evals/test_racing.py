@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.policy import METRICS, metric_named
 from governance.evals.racing import against, dominated_by, holm, standing
+from governance.evals.statistics import clustered_mean_interval, mean_interval
 from tests.evals.worlds import result, run
 
 CORRECT = METRICS["correct"]
@@ -88,18 +89,27 @@ def test_a_clearly_better_release_is_shown_as_better_and_the_other_way_as_worse(
     assert (up.mended, up.broken) == (down.broken, down.mended)
 
 
-def test_money_and_time_are_compared_in_percent_with_their_interval() -> None:
+def test_money_and_time_are_compared_as_differences_of_what_is_shown() -> None:
     cheap, dear = world(0.8, seed=4, cost=0.01), world(0.8, seed=5, cost=0.02)
-    found = known(against(cheap, dear, CORRECT).cost)
-    assert found.value == pytest.approx(-50, abs=2)
-    assert known(found.low) < found.value < known(found.high)
-    assert against(cheap, dear, CORRECT).latency is not None
+    found = against(cheap, dear, CORRECT)
+    mine, theirs = standing(cheap, CORRECT), standing(dear, CORRECT)
+    for difference, ours, base in (
+        (found.cost, mine.cost, theirs.cost),
+        (found.latency, mine.latency, theirs.latency),
+    ):
+        assert known(difference).value == pytest.approx(known(ours).value - known(base).value)
+    cost = known(found.cost)
+    assert known(cost.low) < cost.value < known(cost.high) < 0
 
 
-def test_what_costs_nothing_has_no_ratio() -> None:
-    free, dear = world(0.8, cost=0.0), world(0.8, cost=0.02)
-    assert against(free, dear, CORRECT).cost is None
-    assert standing(free, CORRECT).cost is not None
+def test_an_interval_of_clustered_values_is_that_of_their_clusters() -> None:
+    values = [float(n % 7) for n in range(60)]
+    alone = clustered_mean_interval(values, list(range(60)))
+    twice = clustered_mean_interval([*values, *values], [*range(60), *range(60)])
+    usual = known(mean_interval(values))
+    assert (known(alone).low, known(alone).high) == pytest.approx((usual.low, usual.high))
+    assert (known(twice).low, known(twice).high) == pytest.approx((usual.low, usual.high))
+    assert clustered_mean_interval(values, [n % 29 for n in range(60)]) is None
 
 
 def test_a_judge_that_nobody_calibrated_shows_nothing() -> None:
