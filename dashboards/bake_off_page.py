@@ -96,10 +96,10 @@ class Line:
     verdict: tuple[str, str] | None
     note: str
     cost: str
-    cost_change: str
+    cost_change: Sequence[str]
     latency: str
     latency_p95: str
-    latency_change: str
+    latency_change: Sequence[str]
     behind: str  # names of those that are as good in everything and better in something
     in_front: Sequence[str]
 
@@ -145,12 +145,12 @@ def _range(found: Mapping[str, Any], unit: Unit, words: Callable[[float | None, 
     return f"{words(_in(unit, low), unit)} to {words(_in(unit, high), unit)}"
 
 
-def _difference(figure: Mapping[str, Any] | None, unit: Unit) -> str:
-    """A difference with its interval, such as −$2.02 (−$2.40 to −$1.61)."""
+def _difference(figure: Mapping[str, Any] | None, unit: Unit) -> tuple[str, ...]:
+    """A difference and its interval, such as −$2.02 and (−$2.40 to −$1.61)."""
     if figure is None:
-        return ""
+        return ()
     ends = _range(figure, unit, format_change)
-    return format_change(figure["value"], unit) + (f" ({ends})" if ends else "")
+    return (format_change(figure["value"], unit), *([f"({ends})"] if ends else []))
 
 
 def _note(row: Mapping[str, Any], against: Mapping[str, Any]) -> str:

@@ -74,6 +74,8 @@ def format_axis(value: float, unit: Unit, step: float) -> str:
         return f"${value:,.{_decimals(step)}f}"
     if unit in (Unit.COUNT, Unit.SCORE):
         return f"{value:,.{_decimals(step)}f}"
+    if unit is Unit.MILLISECONDS and value < 1000:
+        return f"{value:.{_decimals(step)}f}{NBSP}ms"
     return _trimmed(format_value(value, unit))
 
 
