@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from django import forms
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
-from governance.common.errors import NotAllowedError
+from dashboards.forms import first_error
+from governance.common.errors import GovernanceError, NotAllowedError
 from governance.people.permissions import require
 
 if TYPE_CHECKING:
@@ -23,6 +27,44 @@ class UserRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+Made = TypeVar("Made")
+
+
+class Again(Protocol):
+    """Answers with the page that a form stands on, what was typed, and why nothing was done."""
+
+    def __call__(self, *, error: str, status: int) -> HttpResponse: ...
+
+
+def act(
+    request: UserRequest,
+    service: Callable[[], Made],
+    *,
+    again: Again,
+    then: Callable[[Made], HttpResponse],
+    done: Callable[[Made], str] | str = "",
+    form: forms.Form | None = None,
+) -> HttpResponse:
+    """Do what a POST asks for: check the form, call the service, say what came of it.
+
+    Args:
+        service: called once, if the form is valid; whatever it refuses is shown with its status.
+        again: the page itself, when nothing was done: 422 for a form, else the refusal's status.
+        then: where to go with what was made.
+        done: the sentence that says so there.
+    """
+    if form is not None and not form.is_valid():
+        return again(error=first_error(form), status=422)
+    try:
+        made = service()
+    except GovernanceError as refusal:
+        return again(error=str(refusal), status=refusal.status)
+    sentence = done if isinstance(done, str) else done(made)
+    if sentence:
+        messages.success(request, sentence)
+    return then(made)
 
 
 def only_admins(request: UserRequest) -> None:

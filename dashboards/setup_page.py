@@ -48,6 +48,11 @@ class Version:
     changes: tuple[tuple[str, str], ...]  # "+" or "-", and the line
 
 
+def in_use(made: EvalTarget | Evaluator) -> str:
+    """What is said when a new version is set."""
+    return f"{made} is in use. What was scored before is scored again when a gate needs it."
+
+
 def versions(rows: Sequence[EvalTarget | Evaluator]) -> list[Version]:
     """Lay each version beside the one before it; newest first."""
     texts = [readable(row.content).splitlines() for row in rows]

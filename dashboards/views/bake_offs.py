@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
+from functools import partial
+
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, StreamingHttpResponse
@@ -12,9 +13,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.bake_off_page import BakeOffForm, charts, csv_lines, lines, offered
 from dashboards.forms import first_error
-from dashboards.http import UserRequest, render_part
+from dashboards.http import UserRequest, act, render_part
 from dashboards.run_page import progress
-from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.evals import services
 from governance.evals.decision_models import BakeOff
@@ -60,15 +60,16 @@ def start(request: UserRequest, slug: str) -> HttpResponse:
     reference = next((r for r in releases if r.pk == said["reference"]), None)
     if reference is None or len(releases) != len(chosen):
         raise Http404("No such release of this workflow.")
-    try:
-        made = services.request_bake_off(
+    return act(
+        request,
+        lambda: services.request_bake_off(
             suite, releases, reference=reference, metric=said["metric"], title=said["title"],
             repeats=said["repeats"] or 1, slot=f"bake-off {request.user.pk} {said['mark']}",
             actor=request.user,
-        )  # fmt: skip
-    except GovernanceError as refusal:
-        return _list(request, workflow, error=str(refusal), status=refusal.status)
-    return redirect("bake-off", slug, made.pk)
+        ),
+        again=partial(_list, request, workflow),
+        then=lambda made: redirect("bake-off", slug, made.pk),
+    )  # fmt: skip
 
 
 def _list(
@@ -120,12 +121,13 @@ def _page(
 def cancel(request: UserRequest, slug: str, pk: int) -> HttpResponse:
     """Stop it with every run of it."""
     found = _bake_off(request, slug, pk)
-    try:
-        services.cancel_bake_off(found, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, "Cancelled, with every run of it that still went on.")
-    return redirect("bake-off", slug, pk)
+    return act(
+        request,
+        lambda: services.cancel_bake_off(found, actor=request.user),
+        again=partial(_page, request, found),
+        done="Cancelled, with every run of it that still went on.",
+        then=lambda _: redirect("bake-off", slug, pk),
+    )
 
 
 def _finished(request: UserRequest, slug: str, pk: int) -> BakeOff:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -17,11 +17,10 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.forms import first_error
-from dashboards.http import UserRequest, render_part
+from dashboards.http import UserRequest, act, render_part
 from dashboards.run_page import AskForm, ResultsForm, asking, importing, progress
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
-from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.evals import services
 from governance.evals.models import EvalRun, Score, SuiteVersion
@@ -133,15 +132,16 @@ def ask(request: UserRequest, slug: str) -> HttpResponse:
     suite = services.evidence_suites(workflow).get(said["suite"])
     if suite is None:
         return _evals(request, slug, error="This suite has no version yet.", status=422)
-    try:
-        run = services.request_run(
+    return act(
+        request,
+        lambda: services.request_run(
             release, suite, actor=request.user, purpose="request",
             slot=f"request {request.user.pk} {said['mark']}", repeats=said["repeats"] or 1,
             budget=said["budget"],
-        )  # fmt: skip
-    except GovernanceError as refusal:
-        return _evals(request, slug, error=str(refusal), status=refusal.status)
-    return redirect("eval-run", run.pk)
+        ),
+        again=partial(_evals, request, slug),
+        then=lambda run: redirect("eval-run", run.pk),
+    )  # fmt: skip
 
 
 @require_POST
@@ -159,15 +159,16 @@ def import_results(request: UserRequest, slug: str) -> HttpResponse:
     suite = services.evidence_suites(workflow).get(said["suite"])
     if suite is None:
         return _evals(request, slug, error="This suite has no version yet.", status=422)
-    try:
-        run = services.import_results(
+    return act(
+        request,
+        lambda: services.import_results(
             release, suite, said["file"].read(), said["file"].name, actor=request.user,
             provider=said["provider"],
-        )  # fmt: skip
-    except GovernanceError as refusal:
-        return _evals(request, slug, error=str(refusal), status=refusal.status)
-    messages.success(request, f"{run.cases_done:,} results are in. Who brought them in is kept.")
-    return redirect("eval-run", run.pk)
+        ),
+        again=partial(_evals, request, slug),
+        done=lambda run: f"{run.cases_done:,} results are in. Who brought them in is kept.",
+        then=lambda run: redirect("eval-run", run.pk),
+    )  # fmt: skip
 
 
 @require_POST
@@ -175,12 +176,13 @@ def import_results(request: UserRequest, slug: str) -> HttpResponse:
 def cancel(request: UserRequest, pk: int) -> HttpResponse:
     """Stop a run."""
     run = get_object_or_404(_visible(request), pk=pk)
-    try:
-        services.cancel_run(run, actor=request.user)
-    except GovernanceError as refusal:
-        return _run_page(request, run, error=str(refusal), status=refusal.status)
-    messages.success(request, "Cancelled. What was scored stays, and no gate looks at it.")
-    return redirect("eval-run", pk)
+    return act(
+        request,
+        lambda: services.cancel_run(run, actor=request.user),
+        again=partial(_run_page, request, run),
+        done="Cancelled. What was scored stays, and no gate looks at it.",
+        then=lambda _: redirect("eval-run", pk),
+    )
 
 
 def _suites(chosen: list[Workflow]) -> list[dict[str, Any]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from django import forms
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
 from django.http import HttpResponse
@@ -13,11 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboards.forms import first_error
 from dashboards.gates import report_rows
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, act
 from governance.common.canonical import digest_text
-from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.evals import services
 from governance.evals.decision_models import GateWaiver
@@ -97,14 +95,14 @@ def waive(request: UserRequest, digest: str) -> HttpResponse:
     """Set one finding aside."""
     found = _report(request, digest)
     form = WaiverForm(request.POST)
-    if not form.is_valid():
-        return _page(request, found, error=first_error(form), status=422)
-    try:
-        services.grant_waiver(found, actor=request.user, **form.cleaned_data)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, "Set aside. Ask for the release again: the gate looks at it then.")
-    return redirect("gate-report", digest)
+    return act(
+        request,
+        lambda: services.grant_waiver(found, actor=request.user, **form.cleaned_data),
+        form=form,
+        again=partial(_page, request, found),
+        done="Set aside. Ask for the release again: the gate looks at it then.",
+        then=lambda _: redirect("gate-report", digest),
+    )
 
 
 @require_POST
@@ -113,12 +111,13 @@ def revoke(request: UserRequest, digest: str, pk: int) -> HttpResponse:
     """End a waiver."""
     found = _report(request, digest)
     waiver = get_object_or_404(GateWaiver.objects.filter(candidate=found.candidate), pk=pk)
-    try:
-        services.revoke_waiver(waiver, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, "Ended. A gate that stands on it does not count any more.")
-    return redirect("gate-report", digest)
+    return act(
+        request,
+        lambda: services.revoke_waiver(waiver, actor=request.user),
+        again=partial(_page, request, found),
+        done="Ended. A gate that stands on it does not count any more.",
+        then=lambda _: redirect("gate-report", digest),
+    )
 
 
 def _report(request: UserRequest, digest: str) -> GateReport:

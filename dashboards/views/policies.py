@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -14,13 +14,11 @@ from django.urls import URLPattern, path
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, act
 from dashboards.policy_words import EXAMPLE, in_words
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
 from dashboards.windows import whole_number
-from governance.common.errors import GovernanceError
 from governance.evals import services
 from governance.evals.models import GatePolicy
 from governance.people.permissions import can
@@ -54,19 +52,16 @@ def propose(request: UserRequest, slug: str) -> HttpResponse:
     """Propose another policy."""
     found = _workflow(request, slug)
     form = PolicyForm(request.POST)
-    if not form.is_valid():
-        return _page(request, found, error=first_error(form), status=422)
-    said = form.cleaned_data
-    try:
-        made = services.set_policy(
-            found, said["content"], actor=request.user, risk=said["risk"], reason=said["reason"]
-        )
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(
-        request, f"Version {made.version} is proposed. It judges once another person confirms it."
+    return act(
+        request,
+        lambda: services.set_policy(found, actor=request.user, **form.cleaned_data),
+        form=form,
+        again=partial(_page, request, found),
+        done=lambda made: (
+            f"Version {made.version} is proposed. It judges once another person confirms it."
+        ),
+        then=lambda _: redirect("policies", slug),
     )
-    return redirect("policies", slug=slug)
 
 
 @require_POST
@@ -75,15 +70,14 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
     """Put a proposed policy into force."""
     found = _workflow(request, slug)
     version = _version(request, found)
-    try:
-        services.confirm_policy(version, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(
-        request, f"Version {version.version} is in force. What waits was judged by another one and"
-        " is asked again.",
-    )  # fmt: skip
-    return redirect("policies", slug=slug)
+    return act(
+        request,
+        lambda: services.confirm_policy(version, actor=request.user),
+        again=partial(_page, request, found),
+        done=f"Version {version.version} is in force. What waits was judged by another one and is"
+        " asked again.",
+        then=lambda _: redirect("policies", slug),
+    )
 
 
 @require_POST
@@ -92,12 +86,13 @@ def withdraw(request: UserRequest, slug: str) -> HttpResponse:
     """Take a proposal back."""
     found = _workflow(request, slug)
     version = _version(request, found)
-    try:
-        services.withdraw_policy(version, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, f"Version {version.version} is withdrawn.")
-    return redirect("policies", slug=slug)
+    return act(
+        request,
+        lambda: services.withdraw_policy(version, actor=request.user),
+        again=partial(_page, request, found),
+        done=f"Version {version.version} is withdrawn.",
+        then=lambda _: redirect("policies", slug),
+    )
 
 
 def _workflow(request: UserRequest, slug: str) -> Workflow:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
@@ -10,14 +13,13 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
-from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, act
 from dashboards.scorer_words import EXAMPLE, JUDGE, in_words
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
 from dashboards.suite_words import asked_in_short
 from dashboards.windows import whole_number
-from governance.common.errors import GovernanceError, InvalidInputError
+from governance.common.errors import InvalidInputError
 from governance.evals import calibration, services
 from governance.evals.cases import row_of
 from governance.evals.models import Score
@@ -27,6 +29,18 @@ from governance.workflows.models import Workflow
 
 ANSWERS_SHOWN = 10
 HISTORY_SHOWN = 20
+
+
+class LabelForm(forms.Form):
+    """What a person says of one answer."""
+
+    verdict = forms.ChoiceField(
+        choices=[("good", "Good"), ("bad", "Bad")],
+        error_messages=dict.fromkeys(
+            ("required", "invalid_choice"), "Say whether it is good or bad."
+        ),
+    )
+    note = forms.CharField(max_length=500, required=False)
 
 
 @require_GET
@@ -42,16 +56,14 @@ def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
     """Put new scorers into use."""
     found = _workflow(request, slug)
     form = ContentForm(request.POST)
-    if not form.is_valid():
-        return _page(request, found, error=first_error(form), status=422)
-    try:
-        made = services.set_evaluator(found, actor=request.user, **form.cleaned_data)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(
-        request, f"{made} is in use. What was scored before is scored again when a gate needs it."
+    return act(
+        request,
+        lambda: services.set_evaluator(found, actor=request.user, **form.cleaned_data),
+        form=form,
+        again=partial(_page, request, found),
+        done=setup_page.in_use,
+        then=lambda _: redirect("scoring", slug),
     )
-    return redirect("scoring", slug=slug)
 
 
 @require_POST
@@ -61,12 +73,13 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
     found = _workflow(request, slug)
     rows = Evaluator.objects.filter(workflow=found)
     version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
-    try:
-        services.confirm_evaluator(version, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, f"{version} is confirmed: its author may approve what it scores.")
-    return redirect("scoring", slug=slug)
+    return act(
+        request,
+        lambda: services.confirm_evaluator(version, actor=request.user),
+        again=partial(_page, request, found),
+        done=f"{version} is confirmed: its author may approve what it scores.",
+        then=lambda _: redirect("scoring", slug),
+    )
 
 
 def _workflow(request: UserRequest, slug: str) -> Workflow:
@@ -118,16 +131,17 @@ def label(request: UserRequest, slug: str, name: str) -> HttpResponse:
     checked = _judge(found, name)
     rows = Score.objects.filter(run__suite__workflow=found).select_related("run__suite__workflow")
     score = get_object_or_404(rows, pk=whole_number(request.POST, "score"))
-    verdict = {"good": True, "bad": False}.get(request.POST.get("verdict", ""))
-    try:
-        if verdict is None:
-            raise InvalidInputError("Say whether it is good or bad.")
-        services.label_answer(
-            score, checked, good=verdict, actor=request.user, note=request.POST.get("note", "")
-        )
-    except GovernanceError as refusal:
-        return _judge_page(request, found, name, error=str(refusal), status=refusal.status)
-    return redirect("scoring-judge", slug=slug, name=name)
+    form = LabelForm(request.POST)
+    return act(
+        request,
+        lambda: services.label_answer(
+            score, checked, good=form.cleaned_data["verdict"] == "good", actor=request.user,
+            note=form.cleaned_data["note"],
+        ),
+        form=form,
+        again=partial(_judge_page, request, found, name),
+        then=lambda _: redirect("scoring-judge", slug, name),
+    )  # fmt: skip
 
 
 @require_POST
@@ -136,15 +150,20 @@ def calibrate(request: UserRequest, slug: str, name: str) -> HttpResponse:
     """Write down how well the judge agrees with people now."""
     found = _workflow(request, slug)
     _judge(found, name)
-    try:
-        made = services.calibrate(found, name, actor=request.user)
-    except GovernanceError as refusal:
-        return _judge_page(request, found, name, error=str(refusal), status=refusal.status)
-    if made.passed:
-        messages.success(request, "It reaches its bar: policies may judge by it from now on.")
-    else:
-        messages.warning(request, "It does not reach its bar, and stays advisory.")
-    return redirect("scoring-judge", slug=slug, name=name)
+
+    def said(made: JudgeCalibration) -> HttpResponse:
+        if made.passed:
+            messages.success(request, "It reaches its bar: policies may judge by it from now on.")
+        else:
+            messages.warning(request, "It does not reach its bar, and stays advisory.")
+        return redirect("scoring-judge", slug, name)
+
+    return act(
+        request,
+        lambda: services.calibrate(found, name, actor=request.user),
+        again=partial(_judge_page, request, found, name),
+        then=said,
+    )
 
 
 def _judge(found: Workflow, name: str) -> calibration.Judge:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count
 from django.http import Http404, HttpResponse
@@ -13,13 +13,11 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import suite_page
-from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, act
 from dashboards.suite_forms import WhyForm
 from dashboards.suite_page import Place, place_of
 from dashboards.suite_words import asked_in_short, changes_of, expected_in_words
 from dashboards.windows import whole_number, words
-from governance.common.errors import GovernanceError
 from governance.common.time import now
 from governance.evals import services
 from governance.evals.coverage import coverage, facets_of, traffic
@@ -113,22 +111,21 @@ def freeze(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     """Make the draft the next version."""
     place = place_of(request, slug, kind)
     form = WhyForm(request.POST)
-    if not form.is_valid():
-        return _page(request, place, error=first_error(form), status=422)
-    said = form.cleaned_data
-    try:
-        if place.kind == SuiteVersion.Kind.RECENT:
-            frozen = services.freeze_sample(place.workflow, actor=request.user, **said)
-        else:
-            frozen = services.freeze_draft(place.workflow, kind, actor=request.user, **said)
-    except GovernanceError as refusal:
-        return _page(
-            request, place, error=str(refusal), typed=said["reason"], status=refusal.status
-        )
-    messages.success(
-        request, f"{frozen} is frozen, {frozen.case_count:,} cases: gates judge on it from now on."
+    freeze_it = (
+        partial(services.freeze_sample, place.workflow)
+        if place.kind == SuiteVersion.Kind.RECENT
+        else partial(services.freeze_draft, place.workflow, kind)
     )
-    return redirect(place.url)
+    return act(
+        request,
+        lambda: freeze_it(actor=request.user, **form.cleaned_data),
+        form=form,
+        again=partial(_page, request, place, typed=request.POST.get("reason", "")),
+        done=lambda made: (
+            f"{made} is frozen, {made.case_count:,} cases: gates judge on it from now on."
+        ),
+        then=lambda _: redirect(place.url),
+    )
 
 
 @require_POST
@@ -139,12 +136,13 @@ def confirm(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     number = whole_number(request.POST, "version")
     rows = SuiteVersion.objects.filter(workflow=place.workflow, kind=kind)
     found = get_object_or_404(rows, version=number)
-    try:
-        services.confirm_suite(found, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, place, error=str(refusal), status=refusal.status)
-    messages.success(request, f"{found} is confirmed: its editors may approve what it judges.")
-    return redirect(place.url)
+    return act(
+        request,
+        lambda: services.confirm_suite(found, actor=request.user),
+        again=partial(_page, request, place),
+        done=f"{found} is confirmed: its editors may approve what it judges.",
+        then=lambda _: redirect(place.url),
+    )
 
 
 @require_POST
@@ -153,14 +151,15 @@ def undo(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     """Take one edit back, or the whole draft."""
     place = place_of(request, slug, kind)
     pk = whole_number(request.POST, "edit")
-    try:
-        count = services.drop_edits(
+    return act(
+        request,
+        lambda: services.drop_edits(
             place.workflow, kind, actor=request.user, pks=None if pk is None else [pk]
-        )
-    except GovernanceError as refusal:
-        return _page(request, place, error=str(refusal), status=refusal.status)
-    messages.success(request, f"{count:,} edit{'' if count == 1 else 's'} taken back.")
-    return redirect(place.url)
+        ),
+        again=partial(_page, request, place),
+        done=lambda count: f"{count:,} edit{'' if count == 1 else 's'} taken back.",
+        then=lambda _: redirect(place.url),
+    )
 
 
 @require_GET

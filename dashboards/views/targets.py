@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
+from functools import partial
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -10,13 +11,11 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
-from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, act
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
 from dashboards.target_words import EXAMPLES, in_words
 from dashboards.windows import whole_number
-from governance.common.errors import GovernanceError
 from governance.evals import services
 from governance.evals.setup_models import EvalTarget
 from governance.evals.target_content import KINDS
@@ -39,16 +38,14 @@ def set_target(request: UserRequest, slug: str) -> HttpResponse:
     """Put a new version into use."""
     found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
     form = ContentForm(request.POST)
-    if not form.is_valid():
-        return _page(request, found, error=first_error(form), status=422)
-    try:
-        made = services.set_target(found, actor=request.user, **form.cleaned_data)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(
-        request, f"{made} is in use. What was scored before is scored again when a gate needs it."
+    return act(
+        request,
+        lambda: services.set_target(found, actor=request.user, **form.cleaned_data),
+        form=form,
+        again=partial(_page, request, found),
+        done=setup_page.in_use,
+        then=lambda _: redirect("eval-target", slug),
     )
-    return redirect("eval-target", slug=slug)
 
 
 @require_POST
@@ -58,12 +55,13 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
     found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
     rows = EvalTarget.objects.filter(workflow=found)
     version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
-    try:
-        services.confirm_target(version, actor=request.user)
-    except GovernanceError as refusal:
-        return _page(request, found, error=str(refusal), status=refusal.status)
-    messages.success(request, f"{version} is confirmed: its author may approve what it calls.")
-    return redirect("eval-target", slug=slug)
+    return act(
+        request,
+        lambda: services.confirm_target(version, actor=request.user),
+        again=partial(_page, request, found),
+        done=f"{version} is confirmed: its author may approve what it calls.",
+        then=lambda _: redirect("eval-target", slug),
+    )
 
 
 def _page(
