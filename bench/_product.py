@@ -15,16 +15,14 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.start import NOT_OURS, free_port
-from governance.embedded import postgres_home
-from governance.embedded.servers import running
+from bench._server import private
+from bench.start import free_port
 
 PROJECT = Path(__file__).resolve().parent.parent
 WORKFLOW = "support-triage"
@@ -152,32 +150,15 @@ def product(*, durable: bool = True, **changes: str) -> Iterator[Product]:
         durable: whether the database syncs to disk, as in production.
         changes: variables of its web processes and operator, such as a dead REDIS_URL.
     """
-    with tempfile.TemporaryDirectory(prefix="countersign-product-") as folder:
-        data_dir = Path(folder)
+    with private(durable=durable, **{"RATE_LIMIT_OFREP": "0", **changes}) as servers:
+        made = Product(servers.data_dir, servers.environment)
         try:
-            with running(data_dir, durable=durable) as servers:
-                environment = {
-                    **{name: text for name, text in os.environ.items() if name not in NOT_OURS},
-                    "DATA_DIR": folder, "SECRET_KEY": servers.secret_key,
-                    "DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url,
-                    "RATE_LIMIT_OFREP": "0", "DJANGO_SETTINGS_MODULE": "governance.settings",
-                    **changes,
-                }  # fmt: skip
-                subprocess.run(
-                    [sys.executable, "manage.py", "migrate", "-v0"], cwd=PROJECT, check=True,
-                    env={**environment, "DATABASE_URL": servers.owner_database_url},
-                )  # fmt: skip
-                made = Product(data_dir, environment)
-                try:
-                    seeded = made.does("seed", workflow=WORKFLOW)
-                    made.good, made.bad = seeded["good"], seeded["bad"]
-                    made.token, made.cookie = seeded["token"], seeded["cookie"]
-                    yield made
-                finally:
-                    made.stop()
+            seeded = made.does("seed", workflow=WORKFLOW)
+            made.good, made.bad = seeded["good"], seeded["bad"]
+            made.token, made.cookie = seeded["token"], seeded["cookie"]
+            yield made
         finally:
-            if durable:
-                postgres_home.forget_home(data_dir)
+            made.stop()
 
 
 def wait_until_answers(port: int, path: str, seconds: float = 60.0) -> None:

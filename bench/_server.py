@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.start import NOT_OURS
 from governance.embedded import postgres_home
-from governance.embedded.servers import running
+from governance.embedded.servers import Servers, running
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -29,27 +30,48 @@ class Served:
     environment: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Private:
+    """Servers of our own, migrated, and the environment of processes that use them."""
+
+    data_dir: Path
+    servers: Servers
+    environment: dict[str, str]
+
+
 @contextmanager
-def serving(seed: str, *, workers: int = 2, threads: int = 2) -> Iterator[Served]:
-    """Migrate, run `seed` as Python inside Django, and serve until the block ends."""
+def private(*, durable: bool = True, **changes: str) -> Iterator[Private]:
+    """Start a PostgreSQL and a Valkey that nobody else uses, until the block ends.
+
+    Args:
+        durable: whether the database syncs to disk, as in production.
+        changes: more variables of the environment; they win.
+    """
     with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
         data_dir = Path(folder)
         try:
-            with running(data_dir) as servers:
+            with running(data_dir, durable=durable) as servers:
                 environment = {
-                    **os.environ,
-                    "DATA_DIR": str(data_dir),
-                    "DATABASE_URL": servers.database_url,
-                    "REDIS_URL": servers.redis_url,
-                    "SECRET_KEY": servers.secret_key,
-                }
+                    **{name: text for name, text in os.environ.items() if name not in NOT_OURS},
+                    "DATA_DIR": folder, "SECRET_KEY": servers.secret_key,
+                    "DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url,
+                    "DJANGO_SETTINGS_MODULE": "governance.settings", **changes,
+                }  # fmt: skip
                 owner = {**environment, "DATABASE_URL": servers.owner_database_url}
                 manage(owner, "migrate", "-v0")
-                seeded = run_python(environment, seed).split()
-                with _web(environment, workers, threads) as port:
-                    yield Served(port, seeded, environment)
+                yield Private(data_dir, servers, environment)
         finally:
-            postgres_home.forget_home(data_dir)
+            if durable:
+                postgres_home.forget_home(data_dir)
+
+
+@contextmanager
+def serving(seed: str, *, workers: int = 2, threads: int = 2) -> Iterator[Served]:
+    """Migrate, run `seed` as Python inside Django, and serve until the block ends."""
+    with private() as made:
+        seeded = run_python(made.environment, seed).split()
+        with _web(made.environment, workers, threads) as port:
+            yield Served(port, seeded, made.environment)
 
 
 @contextmanager

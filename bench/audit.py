@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,8 +18,7 @@ from typing import Any
 import django
 import psycopg
 
-from governance.embedded import postgres_home
-from governance.embedded.servers import Servers, running
+from bench._server import Private, manage, private
 
 PROJECT = Path(__file__).resolve().parent.parent
 EVENTS = 400_000
@@ -36,36 +32,23 @@ COLUMNS = (
 
 def measure() -> Iterator[str]:
     """Write events, verify all of them several times, and say the median."""
-    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
-        data_dir = Path(folder)
-        try:
-            # Only a test's server lets its owner fill the table faster than the triggers allow.
-            with running(data_dir, durable=False) as servers:
-                yield from _measure(data_dir, servers)
-        finally:
-            postgres_home.forget_home(data_dir)
+    # Only a test's server lets its owner fill the table faster than the triggers allow.
+    with private(durable=False) as made:
+        yield from _measure(made)
 
 
-def _measure(data_dir: Path, servers: Servers) -> Iterator[str]:
-    environment = {
-        **os.environ,
-        "DATA_DIR": str(data_dir),
-        "DATABASE_URL": servers.database_url,
-        "REDIS_URL": servers.redis_url,
-        "SECRET_KEY": servers.secret_key,
-        "DJANGO_SETTINGS_MODULE": "governance.settings",
-    }
+def _measure(made: Private) -> Iterator[str]:
+    environment = made.environment
     os.environ.update(environment)
-    _manage({**environment, "DATABASE_URL": servers.owner_database_url}, "migrate", "-v0")
-    fill(servers.owner_database_url, EVENTS)
+    fill(made.servers.owner_database_url, EVENTS)
     started = time.perf_counter()
-    _manage(environment, "audit_checkpoint")
+    manage(environment, "audit_checkpoint")
     yield f"a first checkpoint over {EVENTS:,} events: {time.perf_counter() - started:.1f} s"
     for processes in ("1", "2"):
         speeds = []
         for _ in range(RUNS):
             said = json.loads(
-                _manage(environment, "audit_verify", "--json", "--processes", processes)
+                manage(environment, "audit_verify", "--json", "--processes", processes)
             )
             if not said["intact"]:
                 raise RuntimeError(f"the events were not intact: {said['sentence']}")
@@ -129,17 +112,3 @@ def _body(seq: int, prev: str, event_id: str, at: datetime) -> dict[str, Any]:
         "reason": "The dispute rate stayed below the limit — see the report.",
         "before": "", "after": "", "references": {}, "details": {"round": 1, "share": 0.25},
     }  # fmt: skip
-
-
-def _manage(environment: dict[str, str], *words: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "manage.py", *words],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return done.stdout

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +20,7 @@ from typing import Any
 
 import django
 
-from governance.embedded import postgres_home
-from governance.embedded.servers import Servers, running
+from bench._server import Private, private
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTANT_CASES = 500
@@ -34,34 +32,16 @@ INSTALL_SECONDS = 600
 
 def measure() -> Iterator[str]:
     """Run an instant target, promptfoo beside it, and a slow one over HTTP."""
-    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
-        data_dir = Path(folder)
-        try:
-            with running(data_dir) as servers:
-                yield from _measure(data_dir, servers)
-        finally:
-            postgres_home.forget_home(data_dir)
+    with private(EVAL_TARGETS="bench=bench.evals.instant") as made:
+        yield from _measure(made)
 
 
-def _measure(data_dir: Path, servers: Servers) -> Iterator[str]:
-    environment = {
-        **os.environ,
-        "DATA_DIR": str(data_dir),
-        "DATABASE_URL": servers.database_url,
-        "REDIS_URL": servers.redis_url,
-        "SECRET_KEY": servers.secret_key,
-        "DJANGO_SETTINGS_MODULE": "governance.settings",
-        "EVAL_TARGETS": "bench=bench.evals.instant",
-    }
-    os.environ.update(environment)
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"], cwd=PROJECT, check=True,
-        env={**environment, "DATABASE_URL": servers.owner_database_url},
-    )  # fmt: skip
+def _measure(made: Private) -> Iterator[str]:
+    os.environ.update(made.environment)
     django.setup()
     ours = sorted(_instant(at) for at in range(ROUNDS))[ROUNDS // 2]
     yield f"instant target: {ours:,.0f} cases/s, {INSTANT_CASES} cases, every score stored"
-    theirs = _promptfoo(data_dir)
+    theirs = _promptfoo(made.data_dir)
     if theirs is None:
         yield "promptfoo: not installed here (npm), so not compared"
     else:
