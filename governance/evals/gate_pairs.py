@@ -90,7 +90,7 @@ def comparison_row(
 
 @dataclass(frozen=True)
 class Tested:
-    """Counts as independent cases would have them, rounded against whatever is to be shown."""
+    """Counts as independent cases would have them."""
 
     gain: st.Pairs
     harm: st.Pairs

@@ -12,6 +12,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Below this many pairs the score test's normal approximation is not trusted.
 EXACT_BELOW = 50
@@ -20,8 +25,9 @@ EXACT_BELOW = 50
 NUISANCE_POINTS = 240
 
 # How many clusters' worth of caution a design effect starts from: with few clusters that differ
-# at all, the estimate says "no clustering" by luck, so it is pulled towards complete clustering.
-CLUSTER_CAUTION = 2.0
+# at all, the estimate says "no clustering" by luck, so it is pulled towards complete clustering,
+# the more the larger the clusters are. Simulated (bench/gates.py): less ships wrongly too often.
+LEAST_CAUTION, CAUTION_PER_CASE = 1.25, 0.25
 
 
 class StatisticsError(ValueError):
@@ -40,7 +46,7 @@ class Pairs:
     total: float
 
     def __post_init__(self) -> None:
-        if min(self.better, self.worse) < 0 or self.better + self.worse > self.total:
+        if min(self.better, self.worse) < 0 or self.better + self.worse > self.total + 1e-9:
             raise StatisticsError(f"impossible counts: {self}")
 
     @property
@@ -167,32 +173,61 @@ def exceeds_p(pairs: Pairs, null: float) -> float:
     return 1.0 if statistic == -math.inf else 1 - NormalDist().cdf(statistic)
 
 
-@lru_cache(maxsize=4096)
 def _exact_p(pairs: Pairs, null: float) -> float:
-    """Worst-case chance, over all discordance rates, of a table at least this favourable."""
+    """The exact p-value; shares of cases lie between the whole tables around them."""
+    p = 0.0
+    for total, of_total in _around(pairs.total):
+        if total == 0:
+            p += of_total
+            continue
+        table = _exact_table(total, null)
+        for better, of_better in _around(pairs.better):
+            for worse, of_worse in _around(pairs.worse):
+                most = min(worse, total)
+                p += of_total * of_better * of_worse * table[min(better, total - most), most]
+    return min(1.0, float(p))
+
+
+def _around(count: float) -> list[tuple[int, float]]:
+    """The whole numbers next to a count, and how much each of them weighs."""
+    below = math.floor(count)
+    share = count - below
+    return [(below, 1 - share), (below + 1, share)] if share else [(below, 1.0)]
+
+
+@lru_cache(maxsize=256)
+def _exact_table(total: int, null: float) -> NDArray[np.float64]:
+    """P-values of every table of so many pairs, by better and worse.
+
+    Each is the worst-case chance, over all discordance rates, of a table at least as favourable.
+    """
     import numpy as np
     from scipy.special import gammaln, xlogy
 
-    n = round(pairs.total)
-    observed = score_statistic(pairs, null)
-    if observed == -math.inf:
-        return 1.0
-    tables = [
-        (b, c)
-        for b in range(n + 1)
-        for c in range(n + 1 - b)
-        if score_statistic(Pairs(b, c, n), null) >= observed - 1e-9
-    ]
-    b, c = (np.array(column, dtype=float)[:, None] for column in zip(*tables, strict=True))
+    table = np.ones((total + 1, total + 1))
+    b, c = (axis.ravel() for axis in np.indices(table.shape))
+    b, c = b[b + c <= total].astype(float), c[b + c <= total].astype(float)
+    scores = np.array(
+        [score_statistic(Pairs(float(x), float(y), total), null) for x, y in np.stack([b, c], 1)]
+    )
+    order = np.argsort(-scores, kind="stable")
+    b, c, scores = b[order], c[order], scores[order]
     least, most = max(0.0, -null), (1 - null) / 2
     # Denser near the edges, where few pairs differ and the tail moves fastest.
     worse_share = least + (most - least) * (1 - np.cos(np.linspace(0, np.pi, NUISANCE_POINTS))) / 2
     better_share = np.maximum(worse_share + null, 0.0)
     tie_share = np.maximum(1 - worse_share - better_share, 0.0)
-    ties = n - b - c
-    ways = gammaln(n + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(ties + 1)
-    log_chance = ways + xlogy(b, better_share) + xlogy(c, worse_share) + xlogy(ties, tie_share)
-    return min(1.0, float(np.exp(log_chance).sum(axis=0).max()))
+    ties = total - b - c
+    ways = gammaln(total + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(ties + 1)
+    log_chance = ways[:, None] + (
+        xlogy(b[:, None], better_share) + xlogy(c[:, None], worse_share)
+        + xlogy(ties[:, None], tie_share)
+    )  # fmt: skip
+    # Down to each table, and on to those that are as favourable as it.
+    reached = np.cumsum(np.exp(log_chance), axis=0).max(axis=1)
+    last = np.searchsorted(-scores, -(scores - 1e-9), side="right") - 1
+    table[b.astype(int), c.astype(int)] = np.where(np.isneginf(scores), 1.0, reached[last])
+    return np.minimum(table, 1.0)
 
 
 def change_interval(pairs: Pairs, *, confidence: float = 0.95) -> Interval:
@@ -287,7 +322,7 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
 
     Cases that share a template or a customer are not independent. The effect is estimated from
     cluster totals, corrected for few clusters, and pulled towards complete clustering (every case
-    of a cluster alike) with the weight of `CLUSTER_CAUTION` clusters.
+    of a cluster alike) with the weight of `cluster_caution` clusters.
 
     Args:
         values: one number per case: a difference (-1, 0, 1) or a success (0, 1).
@@ -312,26 +347,22 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
     usual = max(set(values), key=list(values).count)
     informative = sum(any(v != usual for v in group) for group in members.values())
     estimate = together / alone if alone > 0 else complete
-    pulled = (informative * estimate + CLUSTER_CAUTION * complete) / (informative + CLUSTER_CAUTION)
-    return max(1.0, pulled) * _few_clusters(groups)
+    caution = cluster_caution(complete)
+    pulled = (informative * estimate + caution * complete) / (informative + caution)
+    return max(1.0, pulled) * few_clusters(groups)
+
+
+def cluster_caution(cases: float) -> float:
+    """Return the weight of complete clustering, in clusters, for clusters of so many cases."""
+    return max(LEAST_CAUTION, CAUTION_PER_CASE * cases)
 
 
 def independent_pairs(pairs: Pairs, effect: float) -> Pairs:
-    """Shrink the counts to what independent cases would say.
-
-    Tables that the exact test judges need whole numbers: those are rounded against the candidate.
-    """
-    if effect == 1 or pairs.total == 0:
-        return pairs
-    if pairs.total / effect >= EXACT_BELOW:
-        return Pairs(pairs.better / effect, pairs.worse / effect, pairs.total / effect)
-    total = max(1, math.floor(pairs.total / effect))
-    worse = min(total, math.ceil(pairs.worse / effect))
-    better = min(total - worse, math.floor(pairs.better / effect))
-    return Pairs(better, worse, total)
+    """Shrink the counts to what independent cases would say: shares of cases."""
+    return Pairs(pairs.better / effect, pairs.worse / effect, pairs.total / effect)
 
 
-def _few_clusters(groups: int) -> float:
+def few_clusters(groups: int) -> float:
     """A variance estimated from few clusters needs Student's quantile, not the normal one."""
     from scipy.special import stdtrit
 
