@@ -17,7 +17,7 @@ from dashboards.review_page import GateRow
 from governance.audit.models import AuditEvent
 from governance.common.time import now
 from governance.evals import services as evals
-from governance.evals.models import EvalRun
+from governance.evals.models import EvalRun, GateReport
 from governance.kpis.models import Kpi
 from governance.kpis.readings import daily
 from governance.people.models import User
@@ -72,6 +72,7 @@ class PromotionPage:
     reads_workflow: bool = True  # who only seconds or stands in reads this page and no other
     cost: Cost | None = None
     findings: Findings = field(default_factory=Findings)
+    comparable: list[tuple[EvalRun, int]] = field(default_factory=list)
     gates: tuple[GateRow, ...] = ()
     reported: tuple[GateRow, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
@@ -130,6 +131,7 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
         page.reported = gate_rows(page.report, judged=False)
         kpis = Kpi.objects.filter(workflow=promotion.workflow).values_list("name", "measure")
         page.findings = findings(page.report, list(kpis))
+        page.comparable = _comparable(promotion, promotion.gate_report)
         page.cost = cost_of(
             page.report,
             runs_a_week=runs_a_week(promotion.workflow_id),
@@ -151,6 +153,17 @@ def promotion_page(promotion: Promotion, user: User) -> PromotionPage:
             page.may_decide and not page.stale and page.blocking is None and not page.frozen
         )
     return page
+
+
+def _comparable(promotion: Promotion, report: GateReport) -> list[tuple[EvalRun, int]]:
+    """The candidate's runs, each with the base's run on the same cases."""
+    runs = list(report.runs.select_related("suite").order_by("suite__kind"))
+    bases = {run.suite_id: run.pk for run in runs if run.release_id == promotion.base_id}
+    return [
+        (run, bases[run.suite_id])
+        for run in runs
+        if run.release_id == promotion.release_id and run.suite_id in bases
+    ]
 
 
 def _needed(part: Part) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Case, Count, IntegerField, Q, QuerySet, When
+from django.db.models import Case, IntegerField, Q, QuerySet, When
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
+from dashboards.confusion import confusion_of
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, act, render_part
 from dashboards.run_page import AskForm, ResultsForm, asking, importing, progress
@@ -33,7 +34,6 @@ from governance.workflows.models import Workflow
 RUNS_PER_PAGE = 25
 CASES_PER_PAGE = 50
 RELEASES_SHOWN = 12
-CONFUSIONS = 20
 FIGURES = (
     ("passed", "Passed everything asked", "share"),
     *(
@@ -292,25 +292,13 @@ def _run_page(
         "categories": _distinct(cases.values_list("category", flat=True).distinct()),
         "reports": run.gate_reports.order_by("-created_at"),
         "failed": run.scores.filter(error="", passed=False).count(),
-        "confusions": _confusions(run),
+        "confusion": confusion_of(run),
         "progress": progress(run, now()),
         "may_cancel": can(request.user, "eval_run.request", run.suite.workflow),
         "error": error,
     }
     part = "progress" if "progress" in asked else "cases"
     return render_part(request, "dashboards/evals/run.html", part, context, status=status)
-
-
-def _confusions(run: EvalRun) -> list[tuple[str, str, int]]:
-    """Which label was taken for which, the most frequent first; nothing without such a scorer."""
-    entries = run.definition.content["scorers"] if run.definition is not None else []
-    name = next((entry["name"] for entry in entries if entry["kind"] == "label"), None)
-    if name is None:
-        return []
-    labels = ("case__expected__answer", "output__answer")
-    wrong = run.scores.filter(error="", **{f"metrics__{name}": False}).order_by()
-    rows = wrong.values_list(*labels).annotate(times=Count("pk")).order_by("-times", *labels)
-    return [(expected or "", answered or "", n) for expected, answered, n in rows[:CONFUSIONS]]
 
 
 def _worst_first(scores: QuerySet[Score]) -> QuerySet[Score]:

@@ -7,7 +7,6 @@ count alike: the test runs on the logarithm, and a margin is percent of the base
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 from governance.evals.differences import Differences
@@ -24,6 +23,7 @@ from governance.evals.gate_rows import (
     new_row,
     nothing_to_judge,
     number,
+    slowest,
 )
 from governance.evals.policy import Comparison, Direction
 
@@ -73,7 +73,10 @@ def number_row(
     sign = 1.0 if entry.direction is Direction.HIGHER else -1.0
     gains = [sign * (math.log(ours / base) if is_ratio else ours - base) for _, ours, base in known]
     clusters = [group for group, _, _ in known]
-    return _judged(row, role, entry, Differences(gains, clusters), sign, confidence)
+    row = _judged(row, role, entry, Differences(gains, clusters), sign, confidence)
+    if entry.metric.unit == "ms":
+        row = replace(row, sentence=f"{row.sentence} {slowest(candidate, baseline)}")
+    return row
 
 
 def _judged(
@@ -149,9 +152,3 @@ def _least(entry: Comparison, sign: float) -> float:
 
 def _share(p: float) -> str:
     return "less than 0.1 % of tests" if p < 0.001 else f"{100 * p:.1f} % of tests"
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the value below which so large a share of the values lies; None without values."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None

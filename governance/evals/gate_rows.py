@@ -242,6 +242,8 @@ def reported_row(
     row = replace(
         row, total=len(mine), value=math.fsum(mine) / len(mine), sentence="Reported, not judged."
     )
+    if metric.unit == "ms":
+        row = replace(row, sentence=f"Reported, not judged. {slowest(candidate, baseline)}")
     if interval is not None:
         row = replace(row, low=interval.low, high=interval.high)
     pairs = [
@@ -262,6 +264,22 @@ def reported_row(
         change_high=spread.high if spread else None,
         method="mean of paired differences",
     )
+
+
+def slowest(candidate: SuiteEvidence, baseline: SuiteEvidence | None) -> str:
+    """Say the 95th percentile of the latency; a mean hides the slow ones."""
+    ends = []
+    for whose, run in (("", candidate), ("before ", baseline)):
+        times = [number(result, "latency_ms") for result in run.results] if run else []
+        found = percentile([time for time in times if time is not None], 0.95)
+        ends += [] if found is None else [f"{whose}{found:,.3g} ms"]
+    return f"95 of 100 runs take at most {', '.join(ends)}." if ends else ""
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """Return the value below which so large a share of the values lies; None without values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def nothing_to_judge(run: SuiteEvidence | None) -> str:

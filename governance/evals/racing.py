@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from governance.evals import statistics as st
 from governance.evals.evidence import SuiteEvidence, pair_up
-from governance.evals.gate_numbers import percentile
 from governance.evals.gate_pairs import comparison_row
-from governance.evals.gate_rows import binary, number
+from governance.evals.gate_rows import binary, number, percentile
 from governance.evals.policy import Comparison, Direction, Metric
 
 CONFIDENCE = 0.95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from governance.common.time import now
-from governance.evals.models import EvalRun, SuiteVersion
+from governance.evals.models import EvalRun, Score, SuiteVersion
 from governance.evals.services import freeze_suite, request_run, set_evaluator
 from governance.jobs.models import Job
 from governance.people.models import User
@@ -188,6 +189,62 @@ def test_a_label_scorer_shows_which_label_was_taken_for_which(
     page = client.get(f"/evals/runs/{found.pk}/").content.decode()
     wrong = found.scores.filter(metrics__intent=False).count()
     assert wrong
-    table = page.split("Taken for another")[1].split("</table>")[0]
-    assert '<th scope="row">yes</th>' in table
-    assert f'<td class="number">{wrong}</td>' in table
+    matrix, pairs = page.split("Taken for another")[1].split("</table>")[:2]
+    right = found.scores.filter(metrics__intent=True).count()
+    assert re.findall(r'heat-\d( right)?">(\d+)<', matrix) == [
+        ("", str(wrong)), (" right", str(right))
+    ]  # fmt: skip
+    assert f"{100 * right / (right + wrong):.1f}" in matrix
+    assert '<th scope="row">yes</th>' in pairs
+    assert f'<td class="number">{wrong}</td>' in pairs
+
+
+def test_a_matrix_of_many_labels_shows_those_that_were_mixed_up_most_and_counts_the_rest(
+    workflow: Workflow, make_release: Callable[..., Release], analyst: User, login: Login
+) -> None:
+    content = {"scorers": [{"name": "intent", "kind": "label"}]}
+    cases = [
+        {
+            "key": f"{label:02}-{n}", "input": {"n": n, "l": label},
+            "expected": {"answer": f"L{label:02}"},
+        }
+        for label in range(20)
+        for n in range(10)
+    ]  # fmt: skip
+    suite = freeze_suite(workflow, "golden", cases, actor=analyst)
+    definition = set_evaluator(workflow, content, actor=analyst, reason="Labels.")
+    moment = now()
+    run = EvalRun.objects.create(
+        release=make_release(), suite=suite, evaluator="sha256:" + "0" * 64, purpose="request",
+        slot="matrix", requested_by_label="Analyst", requested_at=moment, finished_at=moment,
+        state=EvalRun.State.DONE, cases_total=200, cases_done=200, definition=definition,
+    )  # fmt: skip
+    # Label n is answered with label n + 1 in n of its ten cases; 0 is always right, 19 unanswered.
+    scores = []
+    for case in suite.cases.all():
+        label, n = map(int, case.key.split("-"))
+        is_right = n >= min(label, 10)
+        answer = f"l{label:02}" if is_right else "" if label == 19 else f"L{label + 1:02}"
+        scores.append(
+            Score(
+                run=run,
+                case=case,
+                metrics={"intent": is_right},
+                output={"answer": answer},
+                scored_at=moment,
+            )
+        )
+    Score.objects.bulk_create(scores)
+    page = login(analyst).get(f"/evals/runs/{run.pk}/").content.decode()
+    matrix = page.split("Taken for another")[1].split("</table>")[0]
+    head, body = matrix.split("</thead>")
+    assert head.count("<span title=") == 12
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("</tr>")]
+    by_label = {row[0]: row[1:] for row in rows if row}
+    assert by_label["L17"][-2:] == ["0.0", "%"]
+    assert by_label["L19"].count("10") == 1
+    assert "L00" not in by_label
+    assert "labels that were mixed up less" in page
+    for name, cells in by_label.items():
+        counted = sum(int(cell) for cell in cells[:-2] if cell.isdigit())
+        assert counted == 10, name  # every case of a row is in it
