@@ -6,7 +6,6 @@ import difflib
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,12 +14,13 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.http import UserRequest, act
+from dashboards.policy_forms import ROLES, PolicyFields, WhyForm, metrics_of
 from dashboards.policy_words import EXAMPLE, in_words
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
 from dashboards.windows import whole_number
 from governance.evals import services
-from governance.evals.models import GatePolicy
+from governance.evals.models import GatePolicy, SuiteVersion
 from governance.people.permissions import can
 from governance.workflows.models import Workflow
 
@@ -33,10 +33,8 @@ CLASSES = {
 }
 
 
-class PolicyForm(ContentForm):
-    """A policy's content, the class of change, and why."""
-
-    risk = forms.ChoiceField(choices=[*CLASSES.items()], required=False)
+class JsonForm(ContentForm, WhyForm):
+    """A policy's content as JSON, the class of change, and why."""
 
 
 @require_GET
@@ -51,12 +49,25 @@ def policies(request: UserRequest, slug: str) -> HttpResponse:
 def propose(request: UserRequest, slug: str) -> HttpResponse:
     """Propose another policy."""
     found = _workflow(request, slug)
-    form = PolicyForm(request.POST)
+    again = partial(_page, request, found)
+    is_json = "content" in request.POST
+    why = JsonForm(request.POST) if is_json else WhyForm(request.POST)
+    fields = None if is_json else PolicyFields({}, request.POST)
+    if why.is_valid() and fields is not None and fields.error:
+        return again(error=fields.error, status=422)
+
+    def proposed() -> GatePolicy:
+        said = why.cleaned_data
+        content = said["content"] if fields is None else fields.content()
+        return services.set_policy(
+            found, content, actor=request.user, risk=said["risk"], reason=said["reason"]
+        )
+
     return act(
         request,
-        lambda: services.set_policy(found, actor=request.user, **form.cleaned_data),
-        form=form,
-        again=partial(_page, request, found),
+        proposed,
+        form=why,
+        again=again,
         done=lambda made: (
             f"Version {made.version} is proposed. It judges once another person confirms it."
         ),
@@ -116,6 +127,9 @@ def _page(
     own = {risk: row for risk, row in in_force.items() if row is not None and row.risk == risk}
     risk = request.POST.get("risk", request.GET.get("risk", ""))
     begun = own.get(risk) or own.get("")
+    content = begun.content if begun else EXAMPLE
+    is_json = "content" in request.POST
+    is_typed = request.method == "POST" and "reason" in request.POST
     context = {
         "workflow": found,
         "in_force": [(CLASSES[name], row, in_words(row.content)) for name, row in own.items()],
@@ -127,7 +141,13 @@ def _page(
         "history": [row for row in rows if row.confirmed_at or row.withdrawn_at],
         "classes": CLASSES.items(),
         "risk": risk,
-        "text": request.POST.get("content") or readable(begun.content if begun else EXAMPLE),
+        "fields": PolicyFields(content, request.POST if is_typed and not is_json else None),
+        "metrics": metrics_of(found, content),
+        "kinds": SuiteVersion.Kind.choices,
+        "roles": ROLES,
+        "text": request.POST.get("content") or readable(content),
+        "is_json": is_json,
+        "is_typed": is_typed,
         "typed": request.POST.get("reason", ""),
         "error": error,
         "may_propose": can(request.user, "gate_policy.propose", found),

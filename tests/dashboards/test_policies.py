@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from dashboards.policy_forms import PolicyFields
+from dashboards.policy_words import EXAMPLE
 from governance.evals.models import GatePolicy
-from governance.evals.services import current_policy
+from governance.evals.policy import GatePolicy as Rules
+from governance.evals.services import confirm_policy, current_policy, set_policy
 from governance.people.models import User
 from governance.rollouts.models import Promotion
 from governance.workflows.models import Workflow
@@ -103,4 +106,98 @@ def test_what_is_no_policy_is_said_and_nothing_typed_is_lost(
     assert answer.status_code == 422
     assert sentence in page
     assert content in page
+    assert not GatePolicy.objects.exists()
+
+
+def typed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a browser sends of the form that shows this content."""
+    fields = PolicyFields(content)
+    sent: dict[str, Any] = {"risk": "", "reason": "By the form."}
+    sent |= {f"line-{name}": value for name, value in fields.lines.management_form.initial.items()}
+    forms = [("", fields.suites), *((f"{line.prefix}-", line) for line in fields.lines.forms)]
+    for prefix, form in forms:
+        for name in form.fields:
+            value = form[name].value()
+            if value not in (None, False, ""):
+                sent[f"{prefix}{name}"] = value
+    return {**sent, **changes}
+
+
+EVERYTHING: dict[str, Any] = {
+    "suites": {
+        "golden": {"min_cases": 50},
+        "recent": {"min_cases": 40, "max_age_days": 7},
+        "adversarial": {"min_cases": 30},
+    },
+    "primary": {"metric": "correct", "suites": ["golden"], "min_improvement_points": 1.5},
+    "guardrails": [
+        {"metric": "escalated", "suites": ["golden", "recent"], "margin_points": 5},
+        {"metric": "cost", "suites": ["golden"], "margin_percent": 2.5},
+        {"metric": "score:tone", "as_number": True, "suites": ["golden"], "margin": 0.05},
+    ],
+    "floors": [
+        {"metric": "escalated", "suites": ["recent"], "limit_percent": 20, "direction": "lower"},
+        {"metric": "score:fast", "suites": ["golden"], "limit_percent": 95},
+    ],
+    "hard_rules": ["must_pass"],
+    "confidence": 0.975,
+    "max_errored_percent": 1,
+}
+
+
+@pytest.mark.parametrize("content", [RULES, EXAMPLE, EVERYTHING, {
+    "suites": {"golden": {}}, "floors": [{"metric": "correct", "limit_percent": 5}],
+    "hard_rules": [],
+}])  # fmt: skip
+def test_a_policy_comes_back_from_its_fields_as_it_was(
+    workflow: Workflow, owner: User, login: Login, content: dict[str, Any]
+) -> None:
+    answer = login(owner).post(f"{URL}propose/", typed(content))
+    assert answer.status_code == 302, answer.content.decode()
+    made = GatePolicy.objects.get()
+    assert Rules.from_content(made.content) == Rules.from_content(content)
+    assert made.reason == "By the form."
+
+
+def test_the_page_shows_what_is_in_force_in_its_fields(
+    workflow: Workflow, owner: User, analyst: User, login: Login
+) -> None:
+    confirm_policy(set_policy(workflow, EVERYTHING, actor=owner), actor=analyst)
+    page = login(owner).get(URL).content.decode()
+    assert 'name="line-0-amount" type="number" step="any" min="0"' in page
+    for there in (
+        'value="score:tone:number" selected', 'name="golden" type="number" min="1" value="50"',
+        'value="97.5"', 'value="2.5"',
+        'name="recent_days" type="number" min="1" max="14" value="7"',
+    ):  # fmt: skip
+        assert there in page, there
+    assert "Fill in what it asks for" not in login(analyst).get(URL).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"line-0-suites": []}, "Correct answers: choose at least one suite."),
+        ({"line-1-amount": ""}, "Cost per run: write its margin."),
+        ({"line-1-amount": "much"}, "Amount: Enter a number."),
+        ({"line-1-role": "primary"}, "Only one metric has to get better"),
+        ({"line-1-metric": "nonsense"}, "There is no metric nonsense."),
+        ({"line-1-role": "floor"}, "has no floor"),
+        ({"golden": ""}, "at least one suite"),
+        ({"golden": "0"}, "Golden: Ensure this value is greater than or equal to 1."),
+        ({"line-0-suites": ["recent"]}, "a suite it does not ask for: recent"),
+        ({"confidence": "nan"}, "Confidence: Enter a number."),
+        ({"line-TOTAL_FORMS": ""}, "ManagementForm data is missing"),
+        ({"line-TOTAL_FORMS": "9999999"}, "at most 20"),
+        ({"reason": ""}, "Write the reason"),
+    ],
+)
+def test_what_is_wrong_in_a_field_is_said_and_what_was_typed_stays(
+    workflow: Workflow, owner: User, login: Login, changes: dict[str, Any], words: str
+) -> None:
+    answer = login(owner).post(f"{URL}propose/", typed(RULES, max_errored_percent="3.5", **changes))
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert words in page.replace("&#x27;", "'")
+    assert 'value="3.5"' in page
     assert not GatePolicy.objects.exists()
