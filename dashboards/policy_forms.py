@@ -213,5 +213,5 @@ def metrics_of(workflow: Workflow, content: Mapping[str, Any]) -> Sequence[tuple
 
 
 def _labelled(metric: Metric) -> str:
-    unit = {"percent": "points", "money": "% of the cost", "ms": "% of the time"}
-    return f"{metric.label} ({unit.get(metric.unit, 'as a number')})"
+    unit = {"money": " (% of the cost)", "ms": " (% of the time)", "number": " (as a number)"}
+    return f"{metric.label}{unit.get(metric.unit, '')}"

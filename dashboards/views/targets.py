@@ -14,6 +14,7 @@ from dashboards import setup_page
 from dashboards.http import UserRequest, act
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
+from dashboards.target_forms import TargetForm, fits_fields, target_form
 from dashboards.target_words import EXAMPLES, in_words
 from dashboards.windows import whole_number
 from governance.evals import services
@@ -37,10 +38,17 @@ def target(request: UserRequest, slug: str) -> HttpResponse:
 def set_target(request: UserRequest, slug: str) -> HttpResponse:
     """Put a new version into use."""
     found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
-    form = ContentForm(request.POST)
+    is_json = "content" in request.POST
+    form = ContentForm(request.POST) if is_json else target_form({}, request.POST)
+
+    def made() -> EvalTarget:
+        said = form.cleaned_data
+        content = form.content() if isinstance(form, TargetForm) else said["content"]
+        return services.set_target(found, content, actor=request.user, reason=said["reason"])
+
     return act(
         request,
-        lambda: services.set_target(found, actor=request.user, **form.cleaned_data),
+        made,
         form=form,
         again=partial(_page, request, found),
         done=setup_page.in_use,
@@ -74,6 +82,11 @@ def _page(
     )
     start = request.GET.get("start", "")
     begun = EXAMPLES.get(start) or (rows[0].content if rows else EXAMPLES["openai"])
+    if rows and rows[0].content["kind"] == start:
+        begun = rows[0].content
+    is_json = "content" in request.POST
+    is_typed = "kind" in request.POST and not is_json
+    form = target_form(begun, request.POST if is_typed else None)
     try:
         fallback = target_name(found.slug)
     except TargetError:
@@ -85,6 +98,9 @@ def _page(
         "versions": setup_page.versions(rows),
         "fallback": fallback,
         "kinds": KINDS.items(),
+        "form": form,
+        "kind": form["kind"].value(),
+        "is_json": is_json or not fits_fields(begun),
         "text": request.POST.get("content") or readable(begun),
         "typed": request.POST.get("reason", ""),
         "error": error,

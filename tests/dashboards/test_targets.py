@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from dashboards.target_forms import fits_fields, target_form
 from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.services import confirm_target, current_target, freeze_suite, set_target
+from governance.evals.target_content import clean
 from governance.people.models import User
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
@@ -57,6 +59,88 @@ def test_a_target_is_written_seen_confirmed_by_another_and_compared(
     changed = {"content": json.dumps({**HTTP, "seconds": 20}), "reason": "Slow days."}
     assert writer.post(f"{URL}set/", changed).status_code == 302
     assert '"seconds": 20' in second.get(URL).content.decode().replace("&quot;", '"')
+
+
+OPENAI: dict[str, Any] = {
+    "kind": "openai", "base_url": "https://8.8.8.8/v1", "secret": "env:COUNTERSIGN_KEY",
+    "model": "m-1", "price_in": "0.15", "price_out": "0.6", "parameters": {"temperature": 0},
+    "messages": [
+        {"role": "system", "content": "{{release.prompt_policy.greeting}}\nShort."},
+        {"role": "user", "content": " {{input.text}} "},
+    ],
+    "paths": {"escalated": "ask"}, "concurrency": 8, "per_minute": 90, "seconds": 30, "tries": 2,
+    "budget": "5",
+}  # fmt: skip
+WHOLE_HTTP: dict[str, Any] = {
+    **HTTP, "method": "PUT", "secret_header": "X-Key",
+    "headers": {"X-Team": "a: b", "Accept": "*/*"},
+    "body": {"q": ["{{input}}", 1, None]}, "budget": "0.5",
+}  # fmt: skip
+
+
+def typed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a browser sends of the form that shows this content."""
+    form = target_form(content)
+    values = {field.name: field.value() for field in form}
+    sent = {name: value for name, value in values.items() if value is not None}
+    return {**sent, "reason": "By the form.", **changes}
+
+
+@pytest.mark.parametrize("content", [OPENAI, WHOLE_HTTP, HTTP, {"kind": "callable", "tries": 2}])
+def test_a_target_comes_back_from_its_fields_as_it_was(
+    workflow: Workflow, analyst: User, login: Login, content: dict[str, Any]
+) -> None:
+    client = login(analyst)
+    answer = client.post(f"{URL}set/", typed(content))
+    assert answer.status_code == 302, answer.content.decode()
+    made = current_target(workflow)
+    assert made is not None
+    assert made.content == clean(content)
+    assert fits_fields(made.content)
+    page = client.get(URL).content.decode()
+    assert 'aria-current="page" title' in page
+    assert client.post(f"{URL}set/", typed(made.content)).status_code == 409  # nothing changed
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "words"),
+    [
+        (OPENAI, {"concurrency": "33"}, "less than or equal to 32"),
+        (OPENAI, {"base_url": ""}, "This field is required"),
+        (OPENAI, {"base_url": "http://10.0.0.1/"}, "https"),
+        (OPENAI, {"parameters": "[1]"}, "Write an object"),
+        (OPENAI, {"parameters": "{"}, "not valid JSON"),
+        (OPENAI, {"user": "{{input.}}"}, "names nothing"),
+        (OPENAI, {"price_in": "NaN"}, "Enter a number"),
+        (OPENAI, {"secret": "sk-123"}, "secret"),
+        (HTTP, {"headers": "no colon"}, "Write Name: value"),
+        (HTTP, {"headers": "Host: x"}, "set by Countersign itself"),
+        (HTTP, {"path_answer": "]["}, "no JMESPath"),
+        (HTTP, {"kind": "nonsense"}, "The kind of a target"),
+        (HTTP, {"reason": ""}, "Write the reason"),
+    ],
+)
+def test_what_is_wrong_in_a_field_of_a_target_is_said_and_nothing_typed_is_lost(
+    workflow: Workflow, analyst: User, login: Login, content: dict[str, Any],
+    changes: dict[str, Any], words: str,
+) -> None:  # fmt: skip
+    answer = login(analyst).post(f"{URL}set/", typed(content, seconds="77", **changes))
+    page = answer.content.decode().replace("&quot;", '"')
+    assert answer.status_code == 422
+    assert words in page
+    assert 'value="77"' in page
+    assert current_target(workflow) is None
+
+
+def test_messages_that_no_field_can_show_are_changed_as_json(
+    workflow: Workflow, analyst: User, login: Login
+) -> None:
+    more = [*OPENAI["messages"], {"role": "assistant", "content": "Hm."}]
+    set_target(workflow, {**OPENAI, "messages": more}, actor=analyst, reason="Three.")
+    page = login(analyst).get(URL).content.decode()
+    fields, as_json = page.split('<summary class="strong">As JSON')
+    assert fields.rstrip().endswith('<details class="plain" open>')
+    assert "Hm." in as_json
 
 
 @pytest.mark.parametrize(
