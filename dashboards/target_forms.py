@@ -17,11 +17,15 @@ from governance.evals.target_content import COMMON, DEFAULTS, LARGEST, METHODS, 
 CODE = {"class": "code", "spellcheck": "false"}
 PATH_WORDS = {
     "answer": "Answer",
-    "escalated": "Whether a person was asked",
-    "violations": "What policy was broken",
-    "cost": "What it cost",
-    "tools": "Tools that were used",
+    "escalated": "Person asked",
+    "violations": "Policy broken",
+    "cost": "Cost",
+    "tools": "Tools used",
 }
+
+IN_THE_ANSWER = ("Where in the answer, each a JMESPath", tuple(f"path_{name}" for name in PATHS))
+# Short, for the bar above the form.
+KINDS_IN_SHORT = {"openai": "OpenAI-compatible", "http": "JSON over HTTP", "callable": "Python"}
 
 
 class JsonTextField(forms.CharField):
@@ -47,22 +51,31 @@ class TargetForm(forms.Form):
 
     kind = forms.CharField(widget=forms.HiddenInput)
     concurrency = forms.IntegerField(label="Calls at a time", min_value=1, max_value=32)
-    per_minute = forms.IntegerField(
-        label="Calls a minute", min_value=0, max_value=60_000, help_text="0: as many as it takes"
-    )
+    per_minute = forms.IntegerField(label="Calls a minute (0: any)", min_value=0, max_value=60_000)
     seconds = forms.IntegerField(label="Seconds for one call", min_value=1, max_value=3_600)
     tries = forms.IntegerField(label="Tries", min_value=1, max_value=10)
     budget = forms.DecimalField(
-        label="Budget of a run", required=False, min_value=0, max_digits=18, decimal_places=8,
-        help_text="it stops before it spends more; empty: none",
-    )  # fmt: skip
+        label="Budget of a run", required=False, min_value=0, max_digits=18, decimal_places=8
+    )
     reason = forms.CharField(
         label="Why", max_length=500,
         error_messages={"required": "Write the reason: it is kept with the change."},
     )  # fmt: skip
 
-    # In this order; what a kind adds comes first.
-    field_order: Sequence[str] = ("kind",)
+    # What a kind adds, in this order: one below the other, and several beside each other.
+    alone: Sequence[str] = ()
+    beside: Sequence[tuple[str, Sequence[str]]] = ()
+
+    @property
+    def own(self) -> list[forms.BoundField]:
+        """What only this kind has."""
+        return [self[name] for name in self.alone]
+
+    @property
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        """Short fields that stand beside each other, with the words above them."""
+        named = [*self.beside, ("How it is called", tuple(COMMON))]
+        return [(words, [self[name] for name in names]) for words, names in named]
 
     def content(self) -> dict[str, Any]:
         """The target's content; the form is valid."""
@@ -105,11 +118,6 @@ class _Called(TargetForm):
         paths = {f"path_{name}": path for name, path in content["paths"].items()}
         return {**super().initial_of(content), "secret": content["secret"], **paths}
 
-    @property
-    def paths(self) -> list[forms.BoundField]:
-        """The fields of the answer, which stand together on the page."""
-        return [self[f"path_{name}"] for name in PATHS]
-
 
 class OpenAiForm(_Called):
     """An OpenAI-compatible endpoint."""
@@ -130,19 +138,13 @@ class OpenAiForm(_Called):
         widget=forms.Textarea(attrs={**CODE, "rows": 3}),
     )  # fmt: skip
     parameters = JsonTextField(label="Parameters", help_text="JSON; they win over the release’s")
-    price_in = forms.DecimalField(
-        label="Price in", min_value=0, max_digits=18, decimal_places=8,
-        help_text="of a million tokens",
-    )  # fmt: skip
-    price_out = forms.DecimalField(
-        label="Price out", min_value=0, max_digits=18, decimal_places=8,
-        help_text="of a million tokens",
-    )  # fmt: skip
+    price_in, price_out = (
+        forms.DecimalField(label=label, min_value=0, max_digits=18, decimal_places=8)
+        for label in ("In", "Out")
+    )
 
-    field_order = (
-        "kind", "base_url", "secret", "model", "system", "user", "parameters", "price_in",
-        "price_out",
-    )  # fmt: skip
+    alone = ("base_url", "secret", "model", "system", "user", "parameters")
+    beside = (("Price of a million tokens", ("price_in", "price_out")), IN_THE_ANSWER)
 
     def clean_parameters(self) -> dict[str, Any]:
         found = self.cleaned_data["parameters"]
@@ -189,7 +191,8 @@ class HttpForm(_Called):
     )  # fmt: skip
     body = JsonTextField(label="Body", help_text="JSON; empty: none")
 
-    field_order = ("kind", "method", "url", "secret", "secret_header", "headers", "body")
+    alone = ("method", "url", "secret", "secret_header", "headers", "body")
+    beside = (IN_THE_ANSWER,)
 
     def clean_headers(self) -> dict[str, str]:
         found: dict[str, str] = {}

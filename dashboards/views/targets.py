@@ -14,12 +14,11 @@ from dashboards import setup_page
 from dashboards.http import UserRequest, act
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
-from dashboards.target_forms import TargetForm, fits_fields, target_form
+from dashboards.target_forms import KINDS_IN_SHORT, TargetForm, fits_fields, target_form
 from dashboards.target_words import EXAMPLES, in_words
 from dashboards.windows import whole_number
 from governance.evals import services
 from governance.evals.setup_models import EvalTarget
-from governance.evals.target_content import KINDS
 from governance.evals.targets import TargetError, target_name
 from governance.people.permissions import can
 from governance.workflows.models import Workflow
@@ -97,7 +96,7 @@ def _page(
         "words": setup_page.newest(rows, in_words),
         "versions": setup_page.versions(rows),
         "fallback": fallback,
-        "kinds": KINDS.items(),
+        "kinds": KINDS_IN_SHORT.items(),
         "form": form,
         "kind": form["kind"].value(),
         "is_json": is_json or not fits_fields(begun),

@@ -98,7 +98,7 @@ def test_a_target_comes_back_from_its_fields_as_it_was(
     assert made.content == clean(content)
     assert fits_fields(made.content)
     page = client.get(URL).content.decode()
-    assert 'aria-current="page" title' in page
+    assert f'?start={content["kind"]}#set-title" aria-current="page"' in page
     assert client.post(f"{URL}set/", typed(made.content)).status_code == 409  # nothing changed
 
 
