@@ -12,6 +12,7 @@ from django import forms
 from django.forms import BaseFormSet, formset_factory
 from django.http import QueryDict
 
+from dashboards.setup_page import WhyForm
 from governance.evals.evaluators import current_evaluator
 from governance.evals.models import GatePolicy, SuiteVersion
 from governance.evals.policy import METRICS, SCORE, Metric, metric_named
@@ -29,13 +30,10 @@ KINDS = SuiteVersion.Kind.choices
 RECENT_DAYS = 14
 
 
-class WhyForm(forms.Form):
+class ClassForm(WhyForm):
     """For which class of change, and why."""
 
     risk = forms.ChoiceField(choices=GatePolicy.Risk.choices, required=False)
-    reason = forms.CharField(
-        max_length=500, error_messages={"required": "Write the reason: it is kept with the change."}
-    )
 
 
 class SuitesForm(forms.Form):

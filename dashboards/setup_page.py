@@ -9,25 +9,32 @@ from typing import Any
 
 from django import forms
 
+from dashboards.json_fields import LONGEST
 from dashboards.slots import readable
 from governance.common.canonical import parse_json
 from governance.common.errors import InvalidInputError
 from governance.evals.setup_models import EvalTarget, Evaluator
 
 VERSIONS_SHOWN = 20
-LONGEST = 64 * 1024  # characters of content
 
 Words = Sequence[tuple[str, str]]
 
 
-class ContentForm(forms.Form):
+class WhyForm(forms.Form):
+    """Why something is changed."""
+
+    reason = forms.CharField(
+        label="Why",
+        max_length=500,
+        error_messages={"required": "Write the reason: it is kept with the change."},
+    )
+
+
+class ContentForm(WhyForm):
     """New content as JSON, and why."""
 
     content = forms.CharField(
         max_length=LONGEST, strip=False, error_messages={"required": "Write what shall hold."}
-    )
-    reason = forms.CharField(
-        max_length=500, error_messages={"required": "Write the reason: it is kept with the change."}
     )
 
     def clean_content(self) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from dashboards.json_fields import CODE, JsonTextField
+from dashboards.setup_page import WhyForm
 from dashboards.slots import readable
-from governance.common.canonical import parse_json
-from governance.common.errors import InvalidInputError
 from governance.evals.target_content import COMMON, DEFAULTS, LARGEST, METHODS, PATHS
 
-CODE = {"class": "code", "spellcheck": "false"}
 PATH_WORDS = {
     "answer": "Answer",
     "escalated": "Person asked",
@@ -28,25 +27,7 @@ IN_THE_ANSWER = ("Where in the answer, each a JMESPath", tuple(f"path_{name}" fo
 KINDS_IN_SHORT = {"openai": "OpenAI-compatible", "http": "JSON over HTTP", "callable": "Python"}
 
 
-class JsonTextField(forms.CharField):
-    """JSON in a text area; empty is None."""
-
-    widget = forms.Textarea(attrs={**CODE, "rows": 5})
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=LARGEST, strip=False, required=False, **options)
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        if not text.strip():
-            return None
-        try:
-            return parse_json(text)
-        except InvalidInputError as error:
-            raise forms.ValidationError(str(error)) from error
-
-
-class TargetForm(forms.Form):
+class TargetForm(WhyForm):
     """What every kind has: how many calls, how often, how long, for how much."""
 
     kind = forms.CharField(widget=forms.HiddenInput)
@@ -57,11 +38,6 @@ class TargetForm(forms.Form):
     budget = forms.DecimalField(
         label="Budget of a run", required=False, min_value=0, max_digits=18, decimal_places=8
     )
-    reason = forms.CharField(
-        label="Why", max_length=500,
-        error_messages={"required": "Write the reason: it is kept with the change."},
-    )  # fmt: skip
-
     # What a kind adds, in this order: one below the other, and several beside each other.
     alone: Sequence[str] = ()
     beside: Sequence[tuple[str, Sequence[str]]] = ()

@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.http import UserRequest, act
-from dashboards.policy_forms import ROLES, PolicyFields, WhyForm, metrics_of
+from dashboards.policy_forms import ROLES, ClassForm, PolicyFields, metrics_of
 from dashboards.policy_words import EXAMPLE, in_words
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
@@ -33,7 +33,7 @@ CLASSES = {
 }
 
 
-class JsonForm(ContentForm, WhyForm):
+class JsonForm(ContentForm, ClassForm):
     """A policy's content as JSON, the class of change, and why."""
 
 
@@ -51,7 +51,7 @@ def propose(request: UserRequest, slug: str) -> HttpResponse:
     found = _workflow(request, slug)
     again = partial(_page, request, found)
     is_json = "content" in request.POST
-    why = JsonForm(request.POST) if is_json else WhyForm(request.POST)
+    why = JsonForm(request.POST) if is_json else ClassForm(request.POST)
     fields = None if is_json else PolicyFields({}, request.POST)
     if why.is_valid() and fields is not None and fields.error:
         return again(error=fields.error, status=422)

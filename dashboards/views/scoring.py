@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -14,8 +15,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
 from dashboards.http import UserRequest, act
-from dashboards.scorer_words import EXAMPLE, JUDGE, in_words
-from dashboards.setup_page import ContentForm
+from dashboards.scorer_forms import begun, content_of, error_of, kinds_and_options, scorer_lines
+from dashboards.scorer_words import EXAMPLE, MORE_KINDS, in_words
+from dashboards.setup_page import ContentForm, WhyForm
 from dashboards.slots import readable
 from dashboards.suite_words import asked_in_short
 from dashboards.windows import whole_number
@@ -29,6 +31,7 @@ from governance.workflows.models import Workflow
 
 ANSWERS_SHOWN = 10
 HISTORY_SHOWN = 20
+NOTHING: dict[str, Any] = {"scorers": []}
 
 
 class LabelForm(forms.Form):
@@ -55,12 +58,23 @@ def scoring(request: UserRequest, slug: str) -> HttpResponse:
 def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
     """Put new scorers into use."""
     found = _workflow(request, slug)
-    form = ContentForm(request.POST)
+    again = partial(_page, request, found)
+    is_json = "content" in request.POST
+    form = ContentForm(request.POST) if is_json else WhyForm(request.POST)
+    lines = scorer_lines(NOTHING, None if is_json else request.POST)
+    if not is_json and form.is_valid() and (wrong := error_of(lines)):
+        return again(error=wrong, status=422)
+
+    def made() -> Evaluator:
+        said = form.cleaned_data
+        content = said["content"] if is_json else content_of(lines)
+        return services.set_evaluator(found, content, actor=request.user, reason=said["reason"])
+
     return act(
         request,
-        lambda: services.set_evaluator(found, actor=request.user, **form.cleaned_data),
+        made,
         form=form,
-        again=partial(_page, request, found),
+        again=again,
         done=setup_page.in_use,
         then=lambda _: redirect("scoring", slug),
     )
@@ -94,9 +108,9 @@ def _page(
         .select_related("workflow")
         .order_by("-version")[: setup_page.VERSIONS_SHOWN + 1]
     )
-    begun = rows[0].content if rows else EXAMPLE
-    if request.GET.get("start") == "judge":
-        begun = {"scorers": [*begun["scorers"], JUDGE]}
+    content = begun(request.GET.get("start", ""), rows[0].content if rows else EXAMPLE)
+    is_json = "content" in request.POST
+    is_typed = "line-TOTAL_FORMS" in request.POST
     context = {
         "workflow": found,
         "current": rows[0] if rows else None,
@@ -105,7 +119,11 @@ def _page(
         "judges": [
             (judge, calibration.calibrated(found, judge)) for judge in calibration.judges_of(found)
         ],
-        "text": request.POST.get("content") or readable(begun),
+        "lines": scorer_lines(content, request.POST if is_typed else None),
+        "kinds": kinds_and_options(),
+        "more_kinds": MORE_KINDS.items(),
+        "is_json": is_json,
+        "text": request.POST.get("content") or readable(content),
         "typed": request.POST.get("reason", ""),
         "error": error,
         "may_set": can(request.user, "evaluator.set", found),

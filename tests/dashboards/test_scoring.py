@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from dashboards.scorer_forms import begun, kinds_and_options, scorer_lines
 from governance.common.time import now
 from governance.evals import calibration
+from governance.evals.evaluators import clean
 from governance.evals.models import EvalRun, Score
 from governance.evals.services import current_evaluator, freeze_suite, set_evaluator
 from governance.evals.setup_models import HumanLabel, JudgeCalibration
@@ -108,3 +111,61 @@ def test_answers_are_labelled_without_the_judges_word_and_then_it_counts(
     assert "1.00" in page  # kappa
     assert "Calibrated" in client.get(URL).content.decode()
     assert client.get(f"{URL}judges/rude/").status_code == 404
+
+
+def typed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a browser sends of the lines that show this content."""
+    lines = scorer_lines(content)
+    sent = {f"line-{name}": value for name, value in lines.management_form.initial.items()}
+    for line in lines.forms:
+        sent |= {line.add_prefix(field.name): field.value() or "" for field in line}
+    return {**sent, "reason": "By the form.", **changes}
+
+
+def test_scorers_of_every_kind_come_back_from_their_lines_as_they_were(
+    workflow: Workflow, analyst: User, login: Login, settings: Any
+) -> None:
+    settings.EVAL_SCORERS = {"ours": "tests.evals.target.build"}
+    content: dict[str, Any] = {"scorers": []}
+    for kind, label, _ in kinds_and_options():
+        assert label
+        content = begun(kind, content)
+    content = begun("judge", content)
+    content["scorers"].append({"name": "own", "kind": "callable", "call": "ours", "role": "policy"})
+    client = login(analyst)
+    answer = client.post(f"{URL}set/", typed(content))
+    assert answer.status_code == 302, answer.content.decode()
+    made = current_evaluator(workflow)
+    assert made is not None
+    assert made.content == clean(content)
+    again = client.post(f"{URL}set/", typed(made.content))
+    assert again.status_code == 409  # nothing changed
+    page = client.get(f"{URL}?start=latency").content.decode()
+    assert page.count('value="latency"') > page.count('value="latency" selected') >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"line-0-name": "Not a name"}, "A scorer's name has small letters"),
+        ({"line-0-options": "{"}, "Options, JSON: "),
+        ({"line-0-options": "[1]"}, "Write an object of options"),
+        ({"line-0-options": '{"kind": "exact"}'}, "Write an object of options"),
+        ({"line-0-options": '{"loud": 1}'}, "this kind has no 'loud'"),
+        ({"line-0-kind": "nonsense"}, "Kind: Select a valid choice"),
+        ({"line-0-name": ""}, "1 to 30 scorers"),
+        ({"line-TOTAL_FORMS": "500"}, "at most 30"),
+        ({"reason": ""}, "Write the reason"),
+    ],
+)
+def test_what_is_wrong_in_a_line_is_said_and_nothing_typed_is_lost(
+    workflow: Workflow, analyst: User, login: Login, changes: dict[str, Any], words: str
+) -> None:
+    content = {"scorers": [{"name": "answer", "kind": "normalised"}]}
+    more = {"line-1-options": '{"limit_ms": 77}', **changes}
+    answer = login(analyst).post(f"{URL}set/", typed(content, **more))
+    page = html.unescape(answer.content.decode())
+    assert answer.status_code == 422
+    assert words in page
+    assert '{"limit_ms": 77}' in page
+    assert current_evaluator(workflow) is None
