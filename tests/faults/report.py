@@ -67,9 +67,10 @@ PROMISES = (
     ),
     Promise(
         "I8", "a scheduled eval runs once and is never silently missed",
-        "a worker is killed with -9 in the middle of a run, again and again. Not attacked in full"
-        " yet: two beats, no beat for an hour, both clock changes (slots of schedules are unique,"
-        " a missed one alarms: tests/evals/test_scheduling.py); runs do not need Redis",
+        "a worker is killed with -9 in the middle of a run, again and again; Redis forgets"
+        " everything before and during a run. Not attacked in full yet: two beats, no beat for an"
+        " hour, both clock changes (slots of schedules are unique, a missed one alarms:"
+        " tests/evals/test_scheduling.py)",
         ("tests/faults/test_eval_runs.py",),
     ),
     Promise(

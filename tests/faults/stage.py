@@ -89,6 +89,13 @@ class Stage:
             failpoint,
         )  # fmt: skip
 
+    def start_beat(self) -> subprocess.Popen[bytes]:
+        """Start what sweeps the database for jobs that nobody was told of."""
+        schedule = str(self.folder / "beat-schedule")
+        return self._start(
+            "beat", ["-m", "celery", "-A", "governance.celery", "beat", "-s", schedule], ""
+        )
+
     def get(self, path: str, cookies: Mapping[str, str] | None = None) -> int:
         """The status, or 0 where nobody answered."""
         return self._ask("GET", path, cookies or {}, None)
