@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +26,12 @@ PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 class CallError(InvalidInputError):
-    """The other side did not answer as it must. The sentence never holds the secret."""
+    """The other side did not answer as it must. The sentence never holds the secret.
+
+    `spent` is what had been paid for by then: a useless answer costs as much as a good one.
+    """
+
+    spent = Decimal(0)
 
 
 class PassingError(CallError):

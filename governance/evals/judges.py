@@ -106,7 +106,11 @@ def grade(options: Mapping[str, Any], seen: Seen, digest: str, pace: Pace) -> tu
     prices = Decimal(options["price_in"]), Decimal(options["price_out"])
     used = said.prompt_tokens or 0, said.completion_tokens or 0
     cost = sum((p * n for p, n in zip(prices, used, strict=True)), Decimal(0)) / MILLION
-    return _verdict(said.text), cost
+    try:
+        return _verdict(said.text), cost
+    except chat.CallError as error:
+        error.spent = cost
+        raise
 
 
 def _verdict(text: str) -> Found:

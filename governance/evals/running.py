@@ -16,6 +16,7 @@ from governance.common.errors import StateConflictError
 from governance.common.time import now
 from governance.evals import gate
 from governance.evals.asking import SEEDS, Ask, Budget, ask_all
+from governance.evals.chat import CallError
 from governance.evals.models import EvalRun, Score
 from governance.evals.policies import current_policy
 from governance.evals.policy import GatePolicy
@@ -166,6 +167,8 @@ def _score(run: EvalRun, target: Run, scorer: CaseScorer, ask: Ask) -> Score:
         scored = scorer.score(ask.case, outcome)
     except Exception as error:  # whatever their own code raises
         row.error = storable(f"{type(error).__name__}: {error}")[:500]
+        if isinstance(error, CallError) and error.spent:
+            row.cost = (row.cost or 0) + error.spent
         return row
     row.correct = scored.correct
     row.policy_ok = scored.policy_ok

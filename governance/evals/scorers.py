@@ -16,6 +16,7 @@ from django.conf import settings
 from governance.common.canonical import digest
 from governance.common.errors import InvalidInputError
 from governance.evals import judges
+from governance.evals.chat import CallError
 from governance.evals.evaluators import CALLABLE, JUDGE
 from governance.evals.models import Case, EvalRun
 from governance.evals.scorer_kinds import KINDS, LONGEST_NOTE, Found, Seen, Value
@@ -132,7 +133,11 @@ class ByEvaluator:
         verdicts: dict[str, list[bool]] = {"correct": [], "policy": [], "": []}
         cost = Decimal(0)
         for entry in self._entries:
-            found, price = self._one(entry, seen)
+            try:
+                found, price = self._one(entry, seen)
+            except CallError as error:
+                error.spent += cost  # of the judges before this one
+                raise
             cost += price
             value = found.value
             if isinstance(value, float) and not math.isfinite(value):

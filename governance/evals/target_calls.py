@@ -103,11 +103,12 @@ def openai(
             headers=headers_for(digest), seconds=content["seconds"],
         )  # fmt: skip
         used = said.prompt_tokens or 0, said.completion_tokens or 0
+        cost = sum((p * n for p, n in zip(prices, used, strict=True)), Decimal(0)) / MILLION
         found = {
             "answer": said.text,
             "escalated": None,
             "violations": [],
-            "cost": str(sum(p * n for p, n in zip(prices, used, strict=True)) / MILLION),
+            "cost": str(cost),
             "latency_ms": said.latency_ms,
             "tools": list(said.tools),
             "usage": {
@@ -121,7 +122,9 @@ def openai(
             try:
                 parsed = parse_json(_unfenced(said.text))
             except InvalidInputError as error:
-                raise chat.CallError(f"The answer is not the JSON it must be: {error}") from error
+                wrong = chat.CallError(f"The answer is not the JSON it must be: {error}")
+                wrong.spent = cost
+                raise wrong from error
             found.update(_read(parsed, content["paths"]))
         return found
 

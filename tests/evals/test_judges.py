@@ -96,6 +96,10 @@ def test_a_judge_that_does_not_answer_in_its_form_is_an_error_and_no_score(
     row = run.scores.exclude(error="").get()
     assert "did not answer in the form" in row.error
     assert row.metrics == {}
+    # A useless answer is paid for as well, and the run's budget knows of it.
+    paid = Decimal(10) * 100 / 1_000_000
+    assert row.cost == Decimal("0.002") + paid
+    assert run.cost == sum(score.cost or 0 for score in run.scores.all())
 
 
 def test_a_judge_counts_once_people_agree_and_another_prompt_voids_it(

@@ -113,6 +113,20 @@ def test_repeats_are_scores_of_their_own_with_a_seed_each(
     assert Counter(asked.body["seed"] for asked in server.asked) == {40: 5, 41: 5, 42: 5}
 
 
+def test_an_answer_that_cannot_be_read_costs_as_much_as_one_that_can(
+    workflow: Workflow, analyst: User, make_release: Make, server: ModelServer,
+    openai: dict[str, Any], score: Do,
+) -> None:  # fmt: skip
+    server.behave = scripted(completion("no JSON"), completion('{"said": "answer 1"}'))
+    target = {**openai, "concurrency": 1, "paths": {"answer": "said"}}
+    set_target(workflow, target, actor=analyst, reason=WHY)
+    run = score(make_release(), freeze_suite(workflow, "golden", cases(2), actor=analyst))
+    row = run.scores.exclude(error="").get()
+    assert "not the JSON it must be" in row.error
+    assert row.cost == (Decimal(100) + 500 * 20) / 1_000_000
+    assert run.cost == 2 * row.cost
+
+
 def test_busy_and_ill_is_asked_again_and_garbage_is_an_error_of_its_case(
     workflow: Workflow, analyst: User, make_release: Make, server: ModelServer,
     openai: dict[str, Any], score: Do, monkeypatch: pytest.MonkeyPatch,
