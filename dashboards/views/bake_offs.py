@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 from django.contrib.auth.decorators import login_required
@@ -23,6 +24,7 @@ from governance.releases.models import Release
 from governance.workflows.models import Workflow
 
 PER_PAGE = 20
+QUARTER = timedelta(days=92)
 
 
 def _workflow(request: UserRequest, slug: str) -> Workflow:
@@ -77,9 +79,12 @@ def _list(
 ) -> HttpResponse:
     rows = BakeOff.objects.filter(workflow=workflow).select_related("suite", "reference__workflow")
     may_ask = can(request.user, "bake_off.request", workflow)
+    done = rows.filter(state=BakeOff.State.DONE).order_by("-finished_at")
+    ended = done.values_list("finished_at", flat=True).first()
     context = {
         "workflow": workflow,
         "page_obj": Paginator(rows, PER_PAGE).get_page(request.GET.get("page")),
+        "due_since": ended if ended is not None and ended < now() - QUARTER else None,
         "offered": offered(workflow, request.POST) if may_ask else None,
         "error": error,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from governance.common.canonical import digest_text
+from governance.common.time import story_time, true_now
 from governance.evals.decision_models import BakeOff
 from governance.evals.models import SuiteVersion
 from governance.evals.services import freeze_suite
@@ -149,6 +151,18 @@ def test_the_files_hold_the_table_as_it_was_hashed(
     page = client.get(f"{URL}{made.pk}/").content.decode()
     assert "<script>alert" not in page
     assert "\u202e" not in page
+
+
+def test_a_quarter_after_the_last_one_the_next_is_due(
+    racers: list[Release], analyst: User, login: Login
+) -> None:
+    client = login(analyst)
+    assert "One is due" not in client.get(URL).content.decode()
+    start(client, racers)
+    work()
+    assert "One is due" not in client.get(URL).content.decode()
+    with story_time(true_now() + timedelta(days=93)):
+        assert "One is due" in client.get(URL).content.decode()
 
 
 def test_it_can_be_cancelled_once(racers: list[Release], analyst: User, login: Login) -> None:
