@@ -67,6 +67,13 @@ def test_nothing_is_wide_at_320_and_nothing_is_small_at_390(enter: Enter, who: s
         assert height >= 44, (path, words)
 
 
+def test_accounts_fit_the_narrowest_screen(enter: Enter) -> None:
+    visit = enter("admin", width=320, height=700)
+    for path in ("/people/", find(visit, ("/people/", r"/people/\d+/"))):
+        page = visit.go(path)
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, path
+
+
 def test_looking_at_a_proposal_changes_with_what_is_chosen(enter: Enter) -> None:
     visit = enter("builder", **PHONE)
     release = find(visit, (waiting(visit), r"/releases/sha256:[0-9a-f]{64}/"))
