@@ -68,10 +68,9 @@ PROMISES = (
     Promise(
         "I8", "a scheduled eval runs once and is never silently missed",
         "a worker is killed with -9 in the middle of a run, again and again; Redis forgets"
-        " everything before and during a run. Not attacked in full yet: two beats, no beat for an"
-        " hour, both clock changes (slots of schedules are unique, a missed one alarms:"
-        " tests/evals/test_scheduling.py)",
-        ("tests/faults/test_eval_runs.py",),
+        " everything before and during a run; several beats at once; hours without a beat; the"
+        " nights in which clocks change",
+        ("tests/faults/test_eval_runs.py", "tests/faults/test_beats.py"),
     ),
     Promise(
         "I9", "the share of a pilot is the share that was asked for, and sticky",
