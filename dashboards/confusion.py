@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db.models import Count
-
 from governance.evals.models import EvalRun
 
 LABELS_SHOWN = 12
@@ -50,28 +48,14 @@ class Confusion:
 
 
 def confusion_of(run: EvalRun) -> Confusion | None:
-    """Count the labels of a run; None without a scorer by label, or where nothing was mixed up."""
-    entries = run.definition.content["scorers"] if run.definition is not None else []
-    name = next((entry["name"] for entry in entries if entry["kind"] == "label"), None)
-    if name is None:
-        return None
-    labels = ("case__expected__answer", "output__answer")
-    scored = run.scores.filter(error="", **{f"metrics__{name}__in": [True, False]}).order_by()
+    """Lay out the labels of a finished run; None where it has no such scorer or nothing differs."""
     counts: Counter[tuple[str, str]] = Counter()
     wrong: Counter[tuple[str, str]] = Counter()
-    for expected, answered, is_right, times in scored.values_list(
-        *labels, f"metrics__{name}"
-    ).annotate(times=Count("pk")):
-        # What counts as right is one label, however it was written.
-        pair = (_label(expected), _label(expected if is_right else answered))
-        counts[pair] += times
+    for expected, answered, is_right, times in run.summary.get("labels", ()):
+        counts[expected, answered] += times
         if not is_right:
-            wrong[pair] += times
+            wrong[expected, answered] += times
     return _laid_out(counts, wrong) if wrong else None
-
-
-def _label(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _laid_out(counts: Mapping[tuple[str, str], int], wrong: Counter[tuple[str, str]]) -> Confusion:

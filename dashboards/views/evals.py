@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -14,6 +14,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, When
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
+from django.utils.functional import cached_property
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.confusion import confusion_of
@@ -266,7 +267,7 @@ def _run_page(
 ) -> HttpResponse:
     asked = request.GET
     result, category, text = asked.get("result", ""), words(asked, "category"), words(asked, "case")
-    scores = run.scores.select_related("case")
+    scores = run.scores.all()
     if result == "errored":
         scores = scores.exclude(error="")
     elif result == "failed":
@@ -277,7 +278,7 @@ def _run_page(
         scores = scores.filter(case__category=category)
     if text:
         scores = scores.filter(Q(case__key__icontains=text) | Q(case__reason__icontains=text))
-    page = Paginator(_worst_first(scores), CASES_PER_PAGE).get_page(asked.get("page"))
+    page = Paginator(WorstFirst(run, scores), CASES_PER_PAGE).get_page(asked.get("page"))
     cases = run.suite.cases.exclude(category="").order_by("category")
     context: dict[str, object] = {
         "run": run,
@@ -291,7 +292,7 @@ def _run_page(
         "text": text,
         "categories": _distinct(cases.values_list("category", flat=True).distinct()),
         "reports": run.gate_reports.order_by("-created_at"),
-        "failed": run.scores.filter(error="", passed=False).count(),
+        "failed": _failed(run),
         "confusion": confusion_of(run),
         "progress": progress(run, now()),
         "may_cancel": can(request.user, "eval_run.request", run.suite.workflow),
@@ -301,16 +302,64 @@ def _run_page(
     return render_part(request, "dashboards/evals/run.html", part, context, status=status)
 
 
-def _worst_first(scores: QuerySet[Score]) -> QuerySet[Score]:
-    return scores.annotate(
-        rank=Case(
-            When(~Q(error=""), then=0),
-            When(passed=False, case__must_pass=True, then=1),
-            When(passed=False, then=2),
-            default=3,
-            output_field=IntegerField(),
+def _failed(run: EvalRun) -> int:
+    """How many did not pass: counted by whoever finished the run, or now while it goes on."""
+    tally = run.summary.get("passed")
+    if tally is not None:
+        return int(tally["n"] - tally["sum"])  # a sum of ones is whole
+    return run.scores.filter(error="", passed=False).count()
+
+
+class WorstFirst(Sequence[Score]):
+    """The scores of a run as pages ask for them: what could not run, what did not pass, the rest.
+
+    The few that are wrong are sorted; the many that are right come from the index of the cases'
+    keys, so that a page of a hundred thousand is as near as one of a hundred.
+    """
+
+    def __init__(self, run: EvalRun, scores: QuerySet[Score]) -> None:
+        self._wrong = scores.filter(~Q(error="") | Q(passed=False))
+        self._right = scores.filter(error="").exclude(passed=False)
+        self._suite = run.suite_id
+
+    @cached_property
+    def _all(self) -> int:
+        return self._wrongs + self._right.count()
+
+    def __len__(self) -> int:
+        return self._all
+
+    @cached_property
+    def _wrongs(self) -> int:
+        return self._wrong.count()
+
+    @overload
+    def __getitem__(self, part: int) -> Score: ...
+    @overload
+    def __getitem__(self, part: slice) -> list[Score]: ...
+    def __getitem__(self, part: int | slice) -> Score | list[Score]:
+        if isinstance(part, int):
+            return self[part : part + 1][0]
+        begin, end = part.start or 0, len(self) if part.stop is None else part.stop
+        found: list[Score] = []
+        ranked = self._listed(self._wrong).annotate(
+            rank=Case(
+                When(~Q(error=""), then=0),
+                When(case__must_pass=True, then=1),
+                default=2,
+                output_field=IntegerField(),
+            )
         )
-    ).order_by("rank", "case__key")
+        if begin < self._wrongs:
+            found += ranked.order_by("rank", "case__key", "repeat")[begin:end]
+        first, last = max(0, begin - self._wrongs), end - self._wrongs
+        if last > first:
+            found += self._listed(self._right).order_by("case__key", "repeat")[first:last]
+        return found
+
+    def _listed(self, scores: QuerySet[Score]) -> QuerySet[Score]:
+        # The suite is said again for the index of its keys.
+        return scores.select_related("case").filter(case__suite=self._suite)
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

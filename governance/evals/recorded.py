@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from governance.common.canonical import digest
@@ -9,6 +11,8 @@ from governance.evals.calibration import advisory_metrics
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.models import EvalRun, Score
 from governance.evals.policy import METRICS, SCORE
+
+MOST_LABEL_PAIRS, LONGEST_LABEL = 5_000, 200
 
 
 def scores_of(run: EvalRun) -> list[Score]:
@@ -66,6 +70,9 @@ def summary_of(run: EvalRun) -> dict[str, Any]:
     for name in names:
         known = [value for result in results if (value := result.values.get(name)) is not None]
         summary[name] = {"n": len(known), "sum": round(float(sum(known)), 8)}
+    labels = label_counts(run, scores)
+    if labels:
+        summary["labels"] = labels
     summary["digest"] = digest(
         {
             "release": run.release_id,
@@ -75,6 +82,37 @@ def summary_of(run: EvalRun) -> dict[str, Any]:
         }
     )
     return summary
+
+
+def label_scorer(run: EvalRun) -> str:
+    """The name of the scorer that compares labels; "" where this run has none."""
+    entries = run.definition.content["scorers"] if run.definition is not None else []
+    return next((str(entry["name"]) for entry in entries if entry["kind"] == "label"), "")
+
+
+def label_counts(run: EvalRun, scores: Iterable[Score]) -> list[list[Any]]:
+    """Return how often which label was answered where which was expected, most frequent first.
+
+    Each row is expected, answered, whether that is right, and how often. What counts as right is
+    one label, however it was written. Counted once, so that no page has to.
+    """
+    name = label_scorer(run)
+    if not name:
+        return []
+    counts: Counter[tuple[str, str, bool]] = Counter()
+    for score in scores:
+        is_right = score.metrics.get(name)
+        if score.error or not isinstance(is_right, bool):
+            continue
+        expected = _label(score.case.expected.get("answer"))
+        answered = expected if is_right else _label(score.output.get("answer"))
+        counts[expected, answered, is_right] += 1
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [[*pair, times] for pair, times in ranked[:MOST_LABEL_PAIRS]]
+
+
+def _label(value: Any) -> str:
+    return value[:LONGEST_LABEL] if isinstance(value, str) else ""
 
 
 def _line(score: Score) -> list[Any]:

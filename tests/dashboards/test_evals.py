@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from governance.common.time import now
 from governance.evals.models import EvalRun, Score, SuiteVersion
+from governance.evals.recorded import summary_of
 from governance.evals.services import freeze_suite, request_run, set_evaluator
 from governance.jobs.models import Job
 from governance.people.models import User
@@ -235,6 +236,8 @@ def test_a_matrix_of_many_labels_shows_those_that_were_mixed_up_most_and_counts_
             )
         )
     Score.objects.bulk_create(scores)
+    run.summary = summary_of(run)
+    run.save(update_fields=["summary"])
     page = login(analyst).get(f"/evals/runs/{run.pk}/").content.decode()
     matrix = page.split("Taken for another")[1].split("</table>")[0]
     head, body = matrix.split("</thead>")
@@ -248,3 +251,50 @@ def test_a_matrix_of_many_labels_shows_those_that_were_mixed_up_most_and_counts_
     for name, cells in by_label.items():
         counted = sum(int(cell) for cell in cells[:-2] if cell.isdigit())
         assert counted == 10, name  # every case of a row is in it
+
+
+def test_pages_of_cases_go_from_the_worst_to_the_rest_and_hold_each_once(
+    workflow: Workflow, make_release: Callable[..., Release], analyst: User, login: Login
+) -> None:
+    cases = [
+        {
+            "key": f"c{n:03}", "input": {"n": n}, "expected": {"answer": "yes"},
+            "must_pass": n % 7 == 0, "reason": "must" if n % 7 == 0 else "",
+            "category": "odd" if n % 2 else "even",
+        }
+        for n in range(130)
+    ]  # fmt: skip
+    suite = freeze_suite(workflow, "golden", cases, actor=analyst)
+    moment = now()
+    run = EvalRun.objects.create(
+        release=make_release(), suite=suite, evaluator="sha256:" + "0" * 64, purpose="request",
+        slot="pages", requested_by_label="Analyst", requested_at=moment, finished_at=moment,
+        state=EvalRun.State.DONE, cases_total=130, cases_done=130,
+    )  # fmt: skip
+
+    def rank(n: int) -> int:
+        return 0 if n % 11 == 0 else 1 if n % 3 == 0 and n % 7 == 0 else 2 if n % 3 == 0 else 3
+
+    Score.objects.bulk_create(
+        Score(
+            run=run, case=case, scored_at=moment, error="broke" if rank(n) == 0 else "",
+            passed={0: None, 1: False, 2: False, 3: n % 5 > 0 or None}[rank(n)],
+        )
+        for n, case in enumerate(suite.cases.order_by("key"))
+    )  # fmt: skip
+    client = login(analyst)
+
+    def keys(query: str = "") -> list[str]:
+        found: list[str] = []
+        for page in range(1, 4):
+            html = client.get(f"/evals/runs/{run.pk}/?page={page}{query}").content.decode()
+            found += re.findall(r'<tr><th scope="row">(c\d{3})', html)
+            if f"?page={page + 1}" not in html and f"page={page + 1}" not in html:
+                break
+        return found
+
+    expected = sorted(range(130), key=lambda n: (rank(n), n))
+    assert keys() == [f"c{n:03}" for n in expected]
+    assert keys("&category=odd") == [f"c{n:03}" for n in expected if n % 2]
+    assert keys("&result=failed") == [f"c{n:03}" for n in expected if rank(n) in (1, 2)]
+    assert keys("&result=errored") == [f"c{n:03}" for n in expected if rank(n) == 0]
