@@ -24,6 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governance.evals import statistics as st
+from governance.evals.clusters import (
+    cluster_caution,
+    design_effect,
+    few_clusters,
+    independent_pairs,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gates.md"
 BEGIN, END = "<!-- bench/gates.py begins -->", "<!-- bench/gates.py ends -->"
@@ -154,7 +160,7 @@ def _worlds(
         raw, reduced = _reduced(values, checked=CHECKED if begin == 0 else 0)
         raw_parts.append(raw)
         reduced_parts.append(reduced)
-    effect = (1 + (CLUSTER - 1) * clustering) * st.few_clusters(groups)
+    effect = (1 + (CLUSTER - 1) * clustering) * few_clusters(groups)
     raw, reduced = np.concatenate(raw_parts), np.concatenate(reduced_parts)
     return Worlds(_counted(raw), _counted(reduced), effect)
 
@@ -175,18 +181,18 @@ def _reduced(values: NDArray[np.int64], *, checked: int) -> tuple[Counts, Counts
     informative = (values != usual[:, None, None]).any(axis=2).sum(axis=1)
     complete = float(each)
     estimate = np.where(alone > 0, together / np.where(alone > 0, alone, 1), complete)
-    caution = st.cluster_caution(complete)
+    caution = cluster_caution(complete)
     pulled = (informative * estimate + caution * complete) / (informative + caution)
-    effect = np.maximum(1.0, pulled) * st.few_clusters(groups)
+    effect = np.maximum(1.0, pulled) * few_clusters(groups)
     clusters = [group for group in range(groups) for _ in range(each)]
     for at in range(min(checked, count)):
         cases = [float(value) for value in values[at].ravel()]
         if len({better[at], worse[at], same[at]}) == 3:  # else the usual value is a tie
-            theirs = st.design_effect(cases, clusters)
+            theirs = design_effect(cases, clusters)
             if abs(theirs - effect[at]) > 1e-9:
                 raise AssertionError("the simulation reduces counts otherwise than the gate")
     tables = [
-        st.independent_pairs(st.Pairs(int(b), int(w), total), float(e))
+        independent_pairs(st.Pairs(int(b), int(w), total), float(e))
         for b, w, e in zip(better, worse, effect, strict=True)
     ]
     return raw, np.array([[pairs.better, pairs.worse, pairs.total] for pairs in tables])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from governance.evals import statistics as st
+from governance.evals.clusters import design_effect, independent_pairs
 from governance.evals.evidence import SuiteEvidence, pair_up
 from governance.evals.gate_numbers import number_row
 from governance.evals.gate_rows import (
@@ -200,8 +201,8 @@ def _counts(differences: Sequence[int]) -> st.Pairs:
 
 def _reduced(differences: Sequence[tuple[str, int]]) -> st.Pairs:
     """Counts as independent cases would have them."""
-    effect = st.design_effect([float(d) for _, d in differences], [c for c, _ in differences])
-    return st.independent_pairs(_counts([d for _, d in differences]), effect)
+    effect = design_effect([float(d) for _, d in differences], [c for c, _ in differences])
+    return independent_pairs(_counts([d for _, d in differences]), effect)
 
 
 def _percent(share: float) -> str:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from governance.evals import statistics as st
+from governance.evals.clusters import design_effect
 from governance.evals.evidence import CaseResult, SuiteEvidence, pair_up
 from governance.evals.policy import Comparison, Direction, Floor, Metric
 
@@ -207,7 +208,7 @@ def floor_row(kind: str, floor: Floor, run: SuiteEvidence | None, *, confidence:
 
 def _share_bound(scores: Sequence[tuple[str, bool]], confidence: float, *, upper: bool) -> float:
     values = [float(score) for _, score in scores]
-    effect = st.design_effect(values, [cluster for cluster, _ in scores])
+    effect = design_effect(values, [cluster for cluster, _ in scores])
     total = max(1, math.floor(len(values) / effect))
     if upper:
         passed = min(total, math.ceil(sum(values) / effect))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from governance.evals import statistics as st
+from governance.evals.clusters import clustered_mean_interval, design_effect
 from governance.evals.evidence import SuiteEvidence, pair_up
 from governance.evals.gate_pairs import comparison_row
 from governance.evals.gate_rows import binary, number, percentile
@@ -158,7 +159,7 @@ def _share(run: SuiteEvidence, metric: Metric) -> Figure | None:
     if not known:
         return None
     passed, total = sum(value for _, value in known), len(known)
-    effect = st.design_effect([float(value) for _, value in known], [group for group, _ in known])
+    effect = design_effect([float(value) for _, value in known], [group for group, _ in known])
     interval = st.wilson_interval(passed / effect, total / effect, confidence=CONFIDENCE)
     return Figure(100 * passed / total, 100 * interval.low, 100 * interval.high, total)
 
@@ -181,7 +182,7 @@ def _difference(candidate: SuiteEvidence, reference: SuiteEvidence, name: str) -
 def _figure(values: Sequence[float], groups: Sequence[str]) -> Figure | None:
     if not values:
         return None
-    interval = st.clustered_mean_interval(values, groups, confidence=CONFIDENCE)
+    interval = clustered_mean_interval(values, groups, confidence=CONFIDENCE)
     return Figure(
         value=math.fsum(values) / len(values),
         low=interval.low if interval else None,

@@ -8,7 +8,7 @@ fraction from -1 to 1; positive is good for the candidate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -23,11 +23,6 @@ EXACT_BELOW = 50
 
 # The exact test takes the worst value of a nuisance parameter over this many points.
 NUISANCE_POINTS = 240
-
-# How many clusters' worth of caution a design effect starts from: with few clusters that differ
-# at all, the estimate says "no clustering" by luck, so it is pulled towards complete clustering,
-# the more the larger the clusters are. Simulated (bench/gates.py): less ships wrongly too often.
-LEAST_CAUTION, CAUTION_PER_CASE = 1.25, 0.25
 
 
 class StatisticsError(ValueError):
@@ -317,58 +312,6 @@ def smallest_visible_regression(
     return regression if regression <= discordance else squared / (total + squared)
 
 
-def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """Return by how much clustering inflates the variance of the mean; 1 without clusters.
-
-    Cases that share a template or a customer are not independent. The effect is estimated from
-    cluster totals, corrected for few clusters, and pulled towards complete clustering (every case
-    of a cluster alike) with the weight of `cluster_caution` clusters.
-
-    Args:
-        values: one number per case: a difference (-1, 0, 1) or a success (0, 1).
-        clusters: the cluster of each case, in the same order.
-
-    Returns:
-        A factor of at least 1; `total / factor` is the number of independent cases.
-    """
-    members: dict[Hashable, list[float]] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        members.setdefault(cluster, []).append(value)
-    total, groups = len(values), len(members)
-    if groups == total:
-        return 1.0
-    if groups < 2:
-        return float(total)
-    complete = sum(len(group) ** 2 for group in members.values()) / total
-    mean = sum(values) / total
-    alone = sum((value - mean) ** 2 for value in values) * total / (total - 1)
-    together = sum((sum(group) - mean * len(group)) ** 2 for group in members.values())
-    together *= groups / (groups - 1)
-    usual = max(set(values), key=list(values).count)
-    informative = sum(any(v != usual for v in group) for group in members.values())
-    estimate = together / alone if alone > 0 else complete
-    caution = cluster_caution(complete)
-    pulled = (informative * estimate + caution * complete) / (informative + caution)
-    return max(1.0, pulled) * few_clusters(groups)
-
-
-def cluster_caution(cases: float) -> float:
-    """Return the weight of complete clustering, in clusters, for clusters of so many cases."""
-    return max(LEAST_CAUTION, CAUTION_PER_CASE * cases)
-
-
-def independent_pairs(pairs: Pairs, effect: float) -> Pairs:
-    """Shrink the counts to what independent cases would say: shares of cases."""
-    return Pairs(pairs.better / effect, pairs.worse / effect, pairs.total / effect)
-
-
-def few_clusters(groups: int) -> float:
-    """A variance estimated from few clusters needs Student's quantile, not the normal one."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(groups - 1, 0.95) / normal_quantile(0.95)) ** 2
-
-
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval | None:
     """Return Student's interval for a mean, or None below 30 values or without any spread."""
     total = len(values)
@@ -381,31 +324,6 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     if variance == 0:
         return None
     half = float(stdtrit(total - 1, 0.5 + confidence / 2)) * math.sqrt(variance / total)
-    return Interval(mean - half, mean + half)
-
-
-def clustered_mean_interval(
-    values: Sequence[float], clusters: Sequence[Hashable], *, confidence: float = 0.95
-) -> Interval | None:
-    """Return the two-sided interval of the plain mean, where values of one cluster belong together.
-
-    The cluster-robust variance (Liang and Zeger 1986) with Student's quantile for the number of
-    clusters; without clusters it is Student's interval. None below 30 clusters or without spread.
-    """
-    total, mean = len(values), math.fsum(values) / max(1, len(values))
-    residuals: dict[Hashable, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        residuals[cluster] = residuals.get(cluster, 0.0) + value - mean
-    groups = len(residuals)
-    if groups < 30 or not all(math.isfinite(value) for value in values):
-        return None
-    from scipy.special import stdtrit
-
-    squares = math.fsum(residual * residual for residual in residuals.values())
-    if squares <= 1e-24:
-        return None
-    spread = math.sqrt(squares * groups / (groups - 1)) / total
-    half = float(stdtrit(groups - 1, 0.5 + confidence / 2)) * spread
     return Interval(mean - half, mean + half)
 
 

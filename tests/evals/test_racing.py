@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governance.evals.clusters import clustered_mean_interval
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.policy import METRICS, metric_named
 from governance.evals.racing import against, dominated_by, holm, standing
-from governance.evals.statistics import clustered_mean_interval, mean_interval
+from governance.evals.statistics import mean_interval
 from tests.evals.worlds import result, run
 
 CORRECT = METRICS["correct"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from scipy.stats import multinomial
 
 from governance.evals import statistics as st
+from governance.evals.clusters import design_effect, independent_pairs
 from governance.evals.statistics import Interval, Pairs
 
 
@@ -113,16 +114,16 @@ def test_clustered_worlds_at_the_margin_pass_at_most_one_time_in_twenty() -> Non
         alone = random.choice([1, -1, 0], size=200, p=chances)
         gains = np.where(random.random(200) < 0.8, shared, alone)
         pairs = Pairs(int((gains == 1).sum()), int((gains == -1).sum()), 200)
-        effect = st.design_effect(gains.tolist(), clusters.tolist())
+        effect = design_effect(gains.tolist(), clusters.tolist())
         naive += st.exceeds_p(pairs, -0.1) <= 0.05
-        corrected += st.exceeds_p(st.independent_pairs(pairs, effect), -0.1) <= 0.05
+        corrected += st.exceeds_p(independent_pairs(pairs, effect), -0.1) <= 0.05
     assert corrected / 2_000 <= 0.055
     assert naive / 2_000 > 0.1  # why the correction exists
 
 
 def test_unclustered_cases_count_in_full() -> None:
-    assert st.design_effect([1.0, 0.0, -1.0, 0.0], ["a", "b", "c", "d"]) == 1.0
-    assert st.independent_pairs(Pairs(3, 1, 9), 1.0) == Pairs(3, 1, 9)
+    assert design_effect([1.0, 0.0, -1.0, 0.0], ["a", "b", "c", "d"]) == 1.0
+    assert independent_pairs(Pairs(3, 1, 9), 1.0) == Pairs(3, 1, 9)
 
 
 def test_shares_of_cases_are_judged_between_the_whole_tables_around_them() -> None:
@@ -137,7 +138,7 @@ def test_less_caution_where_clusters_are_small_and_more_where_they_are_large() -
     def effect(size: int) -> float:
         # Two clusters in which something differs, the rest alike: no estimate to rely on.
         values = [1.0, *[0.0] * (size - 1), 1.0, *[0.0] * (size - 1), *[0.0] * (38 * size)]
-        return st.design_effect(values, [n // size for n in range(40 * size)])
+        return design_effect(values, [n // size for n in range(40 * size)])
 
     assert 1 < effect(2) < effect(5) < effect(20)
     assert effect(20) > 10  # near complete clustering: hardly anything is known
