@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 from django.db.models import Q
@@ -17,7 +15,7 @@ from dashboards.hostile import reveal_json
 from dashboards.windows import day, ends, starts, words
 from governance.audit.models import AuditEvent, AuditQuerySet
 from governance.audit.verbs import VERBS
-from governance.common.csv_cells import safe_cell
+from governance.common.csv_cells import csv_line, safe_cell
 from governance.people.models import User
 
 FILTERS = ("actor", "object", "verb", "workflow", "from", "to")
@@ -106,17 +104,11 @@ def readable_body(event: AuditEvent) -> str:
 
 def csv_lines(rows: AuditQuerySet, most: int) -> Iterator[str]:
     """The events as a file, newest first, row by row; the body stands in it as it was hashed."""
-    yield _line(COLUMNS)
+    yield csv_line(COLUMNS)
     chosen = rows.order_by("-seq").values_list(*COLUMNS)
     for row in chosen[:most].iterator(chunk_size=500):
-        yield _line([_cell(value) for value in row])
+        yield csv_line([_cell(value) for value in row])
 
 
 def _cell(value: object) -> str:
     return safe_cell(value.isoformat() if hasattr(value, "isoformat") else value)
-
-
-def _line(cells: list[str] | tuple[str, ...]) -> str:
-    out = StringIO()
-    csv.writer(out).writerow(cells)
-    return out.getvalue()

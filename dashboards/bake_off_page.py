@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from secrets import token_urlsafe
 from typing import Any
 
@@ -14,7 +12,7 @@ from django.http import QueryDict
 
 from dashboards.numbers import Unit, format_change, format_value
 from dashboards.race_chart import RacePlot, Racer, draw_race
-from governance.common.csv_cells import safe_cell
+from governance.common.csv_cells import csv_line, safe_cell
 from governance.evals.bake_off_table import BETTER, EVEN, UNTESTED, WORSE
 from governance.evals.bake_offs import LONGEST_TITLE, race_metrics
 from governance.evals.models import SuiteVersion
@@ -196,9 +194,9 @@ def charts(content: Mapping[str, Any]) -> list[RacePlot]:
 
 def csv_lines(content: Mapping[str, Any]) -> Iterator[str]:
     """The table as a file: numbers as they were stored, one release a line."""
-    yield _csv_line(COLUMNS)
+    yield csv_line(COLUMNS)
     for row in content["releases"]:
-        yield _csv_line([_cell(cell) for cell in _cells(row)])
+        yield csv_line([_cell(cell) for cell in _cells(row)])
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:
@@ -219,9 +217,3 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
 
 def _cell(value: object) -> str:
     return f"{value:.10f}" if isinstance(value, float) else safe_cell(value)
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    out = StringIO()
-    csv.writer(out).writerow(cells)
-    return out.getvalue()

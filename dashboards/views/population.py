@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, StreamingHttpResponse
@@ -16,6 +14,7 @@ from django.views.decorators.http import require_GET
 from dashboards.auditing import Asked, asked_period
 from dashboards.http import UserRequest
 from dashboards.windows import whole_number
+from governance.common.csv_cells import csv_line
 from governance.rollouts import gapless
 from governance.rollouts.population import COLUMNS, Member, Population, population, row_of
 
@@ -88,16 +87,10 @@ def audit_population_csv(request: UserRequest) -> StreamingHttpResponse:
 
 def _lines(whole: Population, drawn: Sample | None) -> Iterator[str]:
     ranks = {m.key: rank for rank, m in enumerate(drawn.members, 1)} if drawn else {}
-    yield _line([*COLUMNS, *(SAMPLE_COLUMNS if drawn else ())])
+    yield csv_line([*COLUMNS, *(SAMPLE_COLUMNS if drawn else ())])
     for member in whole.members:
         extra = [str(ranks.get(member.key, "")), drawn.key(member)] if drawn else []
-        yield _line([*row_of(member), *extra])
-
-
-def _line(cells: list[str]) -> str:
-    out = StringIO()
-    csv.writer(out).writerow(cells)
-    return out.getvalue()
+        yield csv_line([*row_of(member), *extra])
 
 
 urlpatterns: list[URLPattern] = [

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from io import StringIO
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -27,7 +25,7 @@ from dashboards.recall_page import (
     summary,
 )
 from dashboards.recovery_forms import RecallForm
-from governance.common.csv_cells import safe_cell
+from governance.common.csv_cells import csv_line, safe_cell
 from governance.common.errors import GovernanceError
 from governance.people.permissions import can
 from governance.rollouts import services
@@ -148,9 +146,7 @@ def _lines(rows: Rows, currency: str) -> Iterator[str]:
 
 
 def _line(cells: list[object]) -> str:
-    out = StringIO()
-    csv.writer(out).writerow([safe_cell(cell) for cell in cells])
-    return out.getvalue()
+    return csv_line([safe_cell(cell) for cell in cells])
 
 
 urlpatterns: list[URLPattern] = [

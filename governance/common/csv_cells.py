@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Sequence
+from io import StringIO
 
 # What a spreadsheet reads as the start of a formula, or skips and then reads on.
 STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -20,3 +23,10 @@ def safe_cell(value: object) -> str:
     if NUMBER.match(text) and not isinstance(value, str):
         return text
     return f"'{text}" if text.startswith(STARTS_A_FORMULA) else text
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """Return one line of a CSV file; what is in the cells was made safe before."""
+    out = StringIO()
+    csv.writer(out).writerow(cells)
+    return out.getvalue()

@@ -116,11 +116,8 @@ def _metric(bake_off: BakeOff, done: Sequence[EvalRun]) -> Metric:
 
 def _verdicts(tested: Mapping[int, racing.Against]) -> dict[int, dict[str, Any]]:
     """Say of each contender whether it is better or worse, corrected for how many there are."""
-    known = [pk for pk, one in tested.items() if one.better_p is not None]
-    better = dict(
-        zip(known, racing.holm([tested[pk].better_p or 0.0 for pk in known]), strict=True)
-    )
-    worse = dict(zip(known, racing.holm([tested[pk].worse_p or 0.0 for pk in known]), strict=True))
+    better = _corrected({pk: one.better_p for pk, one in tested.items()})
+    worse = _corrected({pk: one.worse_p for pk, one in tested.items()})
     found = {}
     for pk, one in tested.items():
         verdict = UNTESTED if pk not in better else EVEN
@@ -137,6 +134,12 @@ def _verdicts(tested: Mapping[int, racing.Against]) -> dict[int, dict[str, Any]]
             }
         )
     return found
+
+
+def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
+    """Holm over those that could be tested."""
+    known = {pk: p for pk, p in p_values.items() if p is not None}
+    return dict(zip(known, racing.holm(list(known.values())), strict=True))
 
 
 def _axes(every: Collection[racing.Standing]) -> list[str]:
