@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import math
 import re
 import socket
 import ssl
@@ -18,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from governance.common.errors import GovernanceError, InvalidInputError
@@ -190,27 +192,67 @@ def addresses_of(target: Target, *, seconds: float = SECONDS) -> list[str]:
     return addresses
 
 
+class _Bounded(socket.socket):
+    """A socket whose waiting ends at one moment. A timeout would start anew with each byte."""
+
+    deadline = math.inf  # by the monotonic clock
+
+    def _wait_until_deadline(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
+    def recv_into(self, *given: Any, **named: Any) -> int:
+        self._wait_until_deadline()
+        return super().recv_into(*given, **named)
+
+    def send(self, *given: Any, **named: Any) -> int:
+        self._wait_until_deadline()
+        return super().send(*given, **named)
+
+    def sendall(self, *given: Any, **named: Any) -> None:
+        self._wait_until_deadline()
+        super().sendall(*given, **named)
+
+
+class _BoundedTLS(_Bounded, ssl.SSLSocket):
+    """The same over TLS, where one read or write waits no longer than one timeout."""
+
+
 class _Pinned(http.client.HTTPConnection):
     """Connects to the address that was checked, and still names the host it was asked for."""
 
-    def __init__(self, target: Target, address: str, timeout: float) -> None:
-        super().__init__(target.host, target.port, timeout=timeout)
+    def __init__(self, target: Target, address: str, deadline: float) -> None:
+        super().__init__(target.host, target.port)
         self._target = target
         self._address = address
+        self._deadline = deadline
         if target.scheme == "https":
             self.default_port = 443  # so that `Host` names the port only where it is another one
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((self._address, self._target.port), self.timeout)
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no time was left")
+        plain = socket.create_connection((self._address, self._target.port), left)
+        self.sock = _Bounded(fileno=plain.detach())
+        self.sock.deadline = self._deadline
 
     def secure(self) -> None:
-        self.sock = _trusted().wrap_socket(self.sock, server_hostname=self._target.host)
+        # The handshake waits no longer than one timeout.
+        self.sock.settimeout(max(0.001, self._deadline - time.monotonic()))
+        secured = _trusted().wrap_socket(self.sock, server_hostname=self._target.host)
+        self.sock = cast("_BoundedTLS", secured)
+        self.sock.deadline = self._deadline
 
 
 @lru_cache(maxsize=1)
 def _trusted() -> ssl.SSLContext:
     """Whom this machine trusts: reading that takes longer than a short answer."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.sslsocket_class = _BoundedTLS
+    return context
 
 
 def request(
@@ -237,61 +279,40 @@ def request(
     target = check_url(url, allowed=allowed)
     addresses = addresses_of(target, seconds=seconds)
     connection = _connect(target, addresses, deadline)
-    raw = connection.sock
-    expired = threading.Event()
-
-    def cut() -> None:
-        expired.set()
-        with contextlib.suppress(OSError):
-            # Not through the TLS layer: it belongs to the thread that reads.
-            socket.socket.shutdown(raw, socket.SHUT_RDWR)
-
-    # A timeout of a socket starts anew with each byte; this one does not.
-    watch = threading.Timer(max(0.0, deadline - time.monotonic()), cut)
-    watch.daemon = True
-    watch.start()
     try:
         if target.scheme == "https":
             connection.secure()
         sent = {"Accept-Encoding": "identity", "Connection": "close", **(headers or {})}
         connection.request(method, target.path, body, sent)
-        reply = connection.getresponse()
         received = bytearray()
-        while part := reply.read1(STEP):
-            received += part
-            if len(received) > most_bytes:
-                raise OutboundError(f"{target.host} sent more than {most_bytes:,} bytes.")
-        if expired.is_set():
-            raise TimeoutError
-        if reply.length:
-            raise OutboundError(f"The answer of {target.host} broke off.")
+        with connection.getresponse() as reply:
+            while part := reply.read1(STEP):
+                received += part
+                if len(received) > most_bytes:
+                    raise OutboundError(f"{target.host} sent more than {most_bytes:,} bytes.")
+            if reply.length:
+                raise OutboundError(f"The answer of {target.host} broke off.")
         named = {name.lower(): value for name, value in reply.getheaders()}
         return Answer(reply.status, named, bytes(received))
+    except TimeoutError as error:
+        raise OutboundError(f"{target.host} took longer than {seconds:g} s.") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        if expired.is_set() or isinstance(error, TimeoutError):
-            raise OutboundError(f"{target.host} took longer than {seconds:g} s.") from error
         raise OutboundError(f"{target.host} did not answer: {_said(error)}.") from error
     finally:
-        watch.cancel()
         connection.close()
-        with contextlib.suppress(OSError):
-            raw.close()
 
 
 def _connect(target: Target, addresses: list[str], deadline: float) -> _Pinned:
     last: OSError | None = None
     for address in addresses:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        connection = _Pinned(target, address, left)
+        connection = _Pinned(target, address, deadline)
         try:
             connection.connect()
         except OSError as error:
             last = error
             continue
         return connection
-    said = _said(last) if last is not None else "no time was left"
+    said = _said(last) if last is not None else "it has no address"
     raise OutboundError(f"{target.host} cannot be reached: {said}.") from last
 
 

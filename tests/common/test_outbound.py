@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,9 +136,13 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 
 
 @contextmanager
-def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that does to each connection what the test wants."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def raw_server(talk: Callable[[socket.socket], None], *, at_once: bool = False) -> Iterator[str]:
+    """A server that does to each connection what the test wants, one by one or many at once."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            talk(connection)
 
     def serve() -> None:
         while True:
@@ -144,11 +150,10 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    talk(connection)
-                except OSError:
-                    continue
+            if at_once:
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+            else:
+                answer(connection)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -216,15 +221,34 @@ def _drip_body(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("talk", [_never_answer, _drip_headers, _drip_body])
+def _never_read(_: socket.socket) -> None:
+    time.sleep(1)
+
+
+@pytest.mark.parametrize("talk", [_never_answer, _never_read, _drip_headers, _drip_body])
 def test_a_slow_server_costs_no_more_than_its_seconds(
     talk: Callable[[socket.socket], None],
 ) -> None:
     with raw_server(talk) as url:
         started = time.monotonic()
         with pytest.raises(OutboundError, match="took longer"):
-            call(url, seconds=0.4)
+            call(url, body=b"x" * 20_000_000 if talk is _never_read else b"{}", seconds=0.4)
         assert time.monotonic() - started < 3
+
+
+def test_a_body_may_come_after_the_headers_while_others_are_asked() -> None:
+    def talk(connection: socket.socket) -> None:
+        asked = b""
+        while len(body := asked.partition(b"\r\n\r\n")[2]) < 4:
+            asked += connection.recv(4_000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        time.sleep(0.05)
+        connection.sendall(body * 10_000)
+
+    with raw_server(talk, at_once=True) as url, ThreadPoolExecutor(8) as pool:
+        sent = [f"{at:04}".encode() for at in range(80)]
+        answers = list(pool.map(lambda body: call(url, body=body), sent))
+    assert [answer.body for answer in answers] == [body * 10_000 for body in sent]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +282,7 @@ def test_nobody_there_is_said() -> None:
 
 
 @pytest.fixture
-def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A certificate for hooks.test that this process trusts, and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hooks.test")])
@@ -278,7 +302,9 @@ def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )  # fmt: skip
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    return path
+    outbound._trusted.cache_clear()
+    yield path
+    outbound._trusted.cache_clear()
 
 
 def test_tls_names_and_verifies_the_host_although_the_address_is_pinned(
@@ -306,6 +332,48 @@ def test_tls_names_and_verifies_the_host_although_the_address_is_pinned(
         other = f"https://other.test:{port}"
         with pytest.raises(OutboundError, match="did not answer"):
             outbound.request("POST", f"{other}/in", allowed=[other])
+
+
+def _drip_handshake(connection: socket.socket, _: ssl.SSLContext) -> None:
+    connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB, byte by byte
+    while True:
+        connection.sendall(b"\x02")
+        time.sleep(0.05)
+
+
+def _drip_body_secured(connection: socket.socket, context: ssl.SSLContext) -> None:
+    with context.wrap_socket(connection, server_side=True) as secured:
+        secured.recv(4_000)
+        _drip_body(secured)
+
+
+def _drip_record(connection: socket.socket, context: ssl.SSLContext) -> None:
+    with context.wrap_socket(connection, server_side=True) as secured:
+        secured.recv(4_000)
+        below = socket.socket(fileno=secured.detach())
+    with below:
+        below.sendall(b"\x17\x03\x03\x40\x00")
+        while True:
+            below.sendall(b"x")
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("talk", [_drip_handshake, _drip_body_secured, _drip_record])
+def test_a_slow_server_gains_nothing_from_tls(
+    talk: Callable[[socket.socket, ssl.SSLContext], None],
+    certified: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certified)
+    getaddrinfo, _ = resolver(["127.0.0.1"])
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with raw_server(lambda connection: talk(connection, context)) as url:
+        origin = f"https://hooks.test:{url.rpartition(':')[2]}"
+        started = time.monotonic()
+        with pytest.raises(OutboundError, match="took longer"):
+            outbound.request("POST", origin, allowed=[origin], seconds=0.6)
+        assert time.monotonic() - started < 3
 
 
 def test_a_secret_is_found_by_reference_only(
