@@ -1,10 +1,23 @@
 """The gate on real customer messages: the demo's router over banking77, in six versions.
 
-The data are not part of the project; where they are beside it, this runs.
+Measured with this code on the 3,080 messages of the test set and 1,000 about something else:
+
+| version | change                           | named | handed over | silently wrong | sens. | out of sc. |
+|---------|----------------------------------|------:|------------:|---------------:|------:|-----------:|
+| k1      | words, 2,000 messages, .35       |  .708 |        .173 |           .199 |  .083 |       .449 |
+| k2      | only the threshold, .20          |  .708 |        .076 |           .270 |  .167 |       .937 |
+| k3      | all 10,003 messages              |  .830 |        .102 |           .138 |  .067 |       .578 |
+| k5      | twelve intents lost              |  .716 |        .115 |           .227 |  .092 |       .601 |
+| k6      | a fraud intent misfiled          |  .819 |        .090 |           .149 |  .213 |       .578 |
+| k4      | characters, threshold .45        |  .838 |        .155 |           .100 |  .037 |       .204 |
+
+Sensitive, out of scope: the share of those that was answered automatically. The data are not part
+of the project; where they are beside it, this runs.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +30,7 @@ import pytest
 from governance.common.canonical import digest
 from governance.demo.support.library import Library, Message, is_sensitive, read_messages
 from governance.demo.support.releases import character_model, word_model
-from governance.demo.support.router import build, root_hash
+from governance.demo.support.router import Router, build, root_hash
 from governance.evals.evidence import CaseResult, SuiteEvidence
 from governance.evals.gate import GateVerdict, Verdict, judge
 from governance.evals.policy import GatePolicy
@@ -25,8 +38,10 @@ from governance.evals.scorers import score
 from governance.evals.targets import Outcome
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "banking77"
+ELSEWHERE = DATA.parent / "clinc150" / "data_small.json"  # messages about no intent of a bank
 pytestmark = pytest.mark.skipif(
-    not (DATA / "train.csv").is_file(), reason="the banking77 messages are not beside the project"
+    not ((DATA / "train.csv").is_file() and ELSEWHERE.is_file()),
+    reason="the banking77 and clinc150 messages are not beside the project",
 )
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 MARGIN = 3  # points, of every guardrail
@@ -55,8 +70,8 @@ def corpus(kind: str) -> tuple[Message, ...]:
 
 
 @cache
-def evidence(kind: str, threshold: float, characters: bool = False) -> SuiteEvidence:
-    """What one version does with the 3,080 messages of the test set."""
+def router(kind: str, threshold: float, characters: bool) -> Router:
+    """One version, over its corpus."""
     documents = sorted(corpus(kind), key=lambda message: message.id)
     listed = [{"id": m.id, "sha256": m.sha256} for m in documents]
     labels = sorted({m.label for m in messages("train")})
@@ -73,9 +88,14 @@ def evidence(kind: str, threshold: float, characters: bool = False) -> SuiteEvid
         },
         "routing": {"fallback_queue": "general"},
     }  # fmt: skip
-    router = build(components, Library("banking77", documents))
+    return build(components, Library("banking77", documents))
+
+
+@cache
+def evidence(kind: str, threshold: float, characters: bool = False) -> SuiteEvidence:
+    """What one version does with the 3,080 messages of the test set."""
     test = messages("test")
-    decisions = router.decide_all([m.text for m in test])
+    decisions = router(kind, threshold, characters).decide_all([m.text for m in test])
     results = []
     for message, decision in zip(test, decisions, strict=True):
         must = is_sensitive(message.label)
@@ -107,6 +127,13 @@ def share(found: SuiteEvidence, metric: str) -> float:
     return sum(bool(value) for value in known) / len(known)
 
 
+def out_of_scope(kind: str, threshold: float, characters: bool = False) -> float:
+    """The share of 1,000 messages about something else that a version answers by itself."""
+    texts = [text for text, _ in json.loads(ELSEWHERE.read_text())["oos_test"]]
+    decisions = router(kind, threshold, characters).decide_all(texts)
+    return sum(not decision.escalated for decision in decisions) / len(texts)
+
+
 def gate(candidate: SuiteEvidence, base: SuiteEvidence, primary: str) -> GateVerdict:
     """Judge a change by what it is meant to improve; the rest may not get worse."""
     guarded = {"silent_error", "must_escalate_met", "correct"} - {primary}
@@ -133,10 +160,15 @@ def test_the_versions_do_what_the_table_says() -> None:
                              strict=True)
     }  # fmt: skip
     k1_row, k2_row, k3_row, k4_row, k5_row, k6_row = rows.values()
+    beyond = {
+        "k1": out_of_scope("small", 0.35), "k2": out_of_scope("small", 0.20),
+        "k3": out_of_scope("all", 0.35), "k4": out_of_scope("all", 0.45, True),
+    }  # fmt: skip
     # Only the threshold: the same names, fewer handed over, more answered wrong in silence.
     assert k2_row["named"] == k1_row["named"]
     assert k2_row["escalated"] < k1_row["escalated"] / 2
     assert k2_row["silent_error"] > k1_row["silent_error"] + 0.05
+    assert beyond["k2"] > 2 * beyond["k1"]
     assert k3_row["named"] > k1_row["named"] + 0.1
     assert k5_row["named"] < k3_row["named"] - 0.1
     # One intent refiled moves accuracy by a point, and the sensitive mail by fifteen.
@@ -144,6 +176,7 @@ def test_the_versions_do_what_the_table_says() -> None:
     assert k6_row["must_escalate_met"] < k3_row["must_escalate_met"] - 0.1
     assert k4_row["named"] > k3_row["named"]
     assert k4_row["silent_error"] < k3_row["silent_error"] - 0.03
+    assert beyond["k4"] < beyond["k3"] / 2
 
 
 def test_the_gate_catches_each_of_them_and_lets_the_better_one_through() -> None:
