@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from governance.evals import statistics as st
 
-# How many clusters' worth of caution a design effect starts from: with few clusters that differ
-# at all, the estimate says "no clustering" by luck, so it is pulled towards complete clustering,
-# the more the larger the clusters are. Simulated (bench/gates.py): less ships wrongly too often.
-LEAST_CAUTION, CAUTION_PER_CASE = 1.25, 0.25
+# With few clusters that differ at all, an estimate says "no clustering" by luck. So it is pulled
+# towards complete clustering, the more the larger the clusters are; and much more where hardly
+# anything got better: what is seen then are losses, and a cluster that would be lost as a whole may
+# be missing by luck. Simulated for clusters of 2 to 20 cases (bench/gates.py): with less a gate
+# ships wrongly too often, with more it is blind.
+CAUTION_PER_CASE = 0.1  # clusters
+ONE_SIDED_CAUTION, LEAST_ONE_SIDED_CAUTION = 0.05, 0.5  # clusters per squared case, clusters
 
 
 def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
@@ -21,7 +25,7 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
     of a cluster alike) with the weight of `cluster_caution` clusters.
 
     Args:
-        values: one number per case: a difference (-1, 0, 1) or a success (0, 1).
+        values: one number per case, higher is better: a difference (-1, 0, 1) or a success (0, 1).
         clusters: the cluster of each case, in the same order.
 
     Returns:
@@ -40,17 +44,24 @@ def design_effect(values: Sequence[float], clusters: Sequence[Hashable]) -> floa
     alone = sum((value - mean) ** 2 for value in values) * total / (total - 1)
     together = sum((sum(group) - mean * len(group)) ** 2 for group in members.values())
     together *= groups / (groups - 1)
-    usual = max(set(values), key=list(values).count)
+    usual = Counter(values).most_common(1)[0][0]
     informative = sum(any(v != usual for v in group) for group in members.values())
+    above = sum(any(v > usual for v in group) for group in members.values())
     estimate = together / alone if alone > 0 else complete
-    caution = cluster_caution(complete)
+    caution = cluster_caution(complete, one_sided=above <= 1)
     pulled = (informative * estimate + caution * complete) / (informative + caution)
     return max(1.0, pulled) * few_clusters(groups)
 
 
-def cluster_caution(cases: float) -> float:
-    """Return the weight of complete clustering, in clusters, for clusters of so many cases."""
-    return max(LEAST_CAUTION, CAUTION_PER_CASE * cases)
+def cluster_caution(cases: float, *, one_sided: bool) -> float:
+    """Return the weight of complete clustering, in clusters, for clusters of so many cases.
+
+    Args:
+        one_sided: cases got better in one cluster at most, whatever got worse.
+    """
+    if one_sided:
+        return max(LEAST_ONE_SIDED_CAUTION, ONE_SIDED_CAUTION * cases**2)
+    return CAUTION_PER_CASE * cases
 
 
 def independent_pairs(pairs: st.Pairs, effect: float) -> st.Pairs:

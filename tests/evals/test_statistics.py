@@ -121,6 +121,33 @@ def test_clustered_worlds_at_the_margin_pass_at_most_one_time_in_twenty() -> Non
     assert naive / 2_000 > 0.1  # why the correction exists
 
 
+def test_losses_of_whole_clusters_that_luck_hides_are_allowed_for() -> None:
+    """Every difference is a loss, and mostly one of a whole template: a few singles say little."""
+    random = np.random.default_rng(21)
+    clusters = np.repeat(np.arange(40), 5).tolist()
+    passed = believed = 0
+    for _ in range(3_000):
+        shared = np.repeat(random.random(40) < 0.05, 5)
+        alone = random.random(200) < 0.05
+        gains = -np.where(random.random(200) < 0.6**0.5, shared, alone).astype(float)
+        pairs = Pairs(0, int(-gains.sum()), 200)
+        effect = design_effect(gains.tolist(), clusters)
+        passed += st.exceeds_p(independent_pairs(pairs, effect), -0.05) <= 0.05
+        believed += st.exceeds_p(pairs, -0.05) <= 0.05
+    assert passed / 3_000 <= 0.055
+    assert believed / 3_000 > 0.1
+
+
+def test_cases_that_got_better_in_several_clusters_leave_less_to_luck() -> None:
+    def effect(signs: list[int]) -> float:
+        values = [0.0] * 200
+        for cluster, sign in enumerate(signs):
+            values[5 * cluster] = float(sign)
+        return design_effect(values, [n // 5 for n in range(200)])
+
+    assert 1 < effect([1, 1, -1]) < effect([1, -1, -1])  # the same picture, turned over
+
+
 def test_unclustered_cases_count_in_full() -> None:
     assert design_effect([1.0, 0.0, -1.0, 0.0], ["a", "b", "c", "d"]) == 1.0
     assert independent_pairs(Pairs(3, 1, 9), 1.0) == Pairs(3, 1, 9)
