@@ -9,12 +9,13 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils.cache import patch_vary_headers
 
 from dashboards.forms import first_error
 from governance.common.errors import GovernanceError, NotAllowedError
 from governance.people.permissions import require
+from governance.workflows.models import Workflow
 
 if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
@@ -65,6 +66,11 @@ def act(
     if sentence:
         messages.success(request, sentence)
     return then(made)
+
+
+def workflow_or_404(request: UserRequest, slug: str) -> Workflow:
+    """Return the workflow of that name, if this person may see it."""
+    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
 
 
 def only_admins(request: UserRequest) -> None:

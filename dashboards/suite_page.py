@@ -13,7 +13,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, workflow_or_404
 from dashboards.suite_forms import asked_of
 from dashboards.suite_words import asked_in_short, expected_in_words
 from dashboards.windows import whole_number
@@ -59,7 +59,7 @@ def place_of(request: UserRequest, slug: str, kind: str) -> Place:
     """
     if kind not in Kind.values:
         raise Http404("There is no such suite.")
-    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    workflow = workflow_or_404(request, slug)
     newest = newest_version(workflow, kind)
     number = whole_number(request.GET, "version")
     if number is None or (newest is not None and newest.version == number):

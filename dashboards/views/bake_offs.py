@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.bake_off_page import BakeOffForm, charts, csv_lines, lines, offered
 from dashboards.forms import first_error
-from dashboards.http import UserRequest, act, render_part
+from dashboards.http import UserRequest, act, render_part, workflow_or_404
 from dashboards.run_page import progress
 from governance.common.time import now
 from governance.evals import services
@@ -27,12 +27,8 @@ PER_PAGE = 20
 QUARTER = timedelta(days=92)
 
 
-def _workflow(request: UserRequest, slug: str) -> Workflow:
-    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
-
-
 def _bake_off(request: UserRequest, slug: str, pk: int) -> BakeOff:
-    rows = BakeOff.objects.filter(workflow=_workflow(request, slug)).select_related(
+    rows = BakeOff.objects.filter(workflow=workflow_or_404(request, slug)).select_related(
         "workflow", "suite__workflow", "reference__workflow"
     )
     return get_object_or_404(rows, pk=pk)
@@ -42,14 +38,14 @@ def _bake_off(request: UserRequest, slug: str, pk: int) -> BakeOff:
 @login_required
 def bake_offs(request: UserRequest, slug: str) -> HttpResponse:
     """Every bake-off of a workflow, and the form of the next one."""
-    return _list(request, _workflow(request, slug))
+    return _list(request, workflow_or_404(request, slug))
 
 
 @require_POST
 @login_required
 def start(request: UserRequest, slug: str) -> HttpResponse:
     """Have the chosen releases run on the same cases."""
-    workflow = _workflow(request, slug)
+    workflow = workflow_or_404(request, slug)
     form = BakeOffForm(request.POST)
     if not form.is_valid():
         return _list(request, workflow, error=first_error(form), status=422)

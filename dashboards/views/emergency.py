@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from dashboards.controls_forms import EmergencyForm
 from dashboards.controls_page import emergency_of
 from dashboards.forms import ReasonForm, first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, workflow_or_404
 from dashboards.reauthentication import how, kept_fields, reauthenticated
 from dashboards.review_decisions import off_since
 from governance.common.errors import GovernanceError
@@ -108,7 +108,7 @@ def who_ratifies(workflow: Workflow, but: User | None = None) -> list[str]:
 @reauthenticated("workflow-emergency")
 def make_live(request: UserRequest, slug: str) -> HttpResponse:
     """Have a release serve at once, for a named incident."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     form = EmergencyForm(request.POST)
     at, by = how(request)
     try:

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.confusion import confusion_of
 from dashboards.forms import first_error
-from dashboards.http import UserRequest, act, render_part
+from dashboards.http import UserRequest, act, render_part, workflow_or_404
 from dashboards.run_page import AskForm, ResultsForm, asking, importing, progress
 from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
@@ -124,7 +124,7 @@ def _evals(request: UserRequest, slug: str, *, error: str = "", status: int = 20
 @login_required
 def ask(request: UserRequest, slug: str) -> HttpResponse:
     """Have one release run on one suite."""
-    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    workflow = workflow_or_404(request, slug)
     form = AskForm(request.POST)
     if not form.is_valid():
         return _evals(request, slug, error=first_error(form), status=422)
@@ -149,7 +149,7 @@ def ask(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def import_results(request: UserRequest, slug: str) -> HttpResponse:
     """Take the finished results of another tool as evidence: all of them, or nothing."""
-    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    workflow = workflow_or_404(request, slug)
     if not can(request.user, "eval_run.request", workflow):
         raise PermissionDenied("Analysts, builders and the KPI owner bring in results.")
     form = ResultsForm(request.POST, request.FILES)

@@ -8,12 +8,12 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, workflow_or_404
 from dashboards.mode_forms import ModeForm
 from dashboards.reauthentication import how, kept_fields, reauthenticated
 from governance.common.errors import GovernanceError
@@ -53,7 +53,7 @@ MEANINGS = (
 @login_required
 def mode(request: UserRequest, slug: str) -> HttpResponse:
     """How releases reach this workflow, and how far the last changes came."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     return _page(request, found, typed=kept_fields(request))
 
 
@@ -62,7 +62,7 @@ def mode(request: UserRequest, slug: str) -> HttpResponse:
 @reauthenticated("workflow-mode")
 def set_mode(request: UserRequest, slug: str) -> HttpResponse:
     """Change it; the password is asked for first."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     form = ModeForm(request.POST)
     at, by = how(request)
     try:

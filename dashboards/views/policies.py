@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboards.http import UserRequest, act
+from dashboards.http import UserRequest, act, workflow_or_404
 from dashboards.policy_forms import ROLES, ClassForm, PolicyFields, metrics_of
 from dashboards.policy_words import EXAMPLE, in_words
 from dashboards.setup_page import ContentForm
@@ -41,14 +41,14 @@ class JsonForm(ContentForm, ClassForm):
 @login_required
 def policies(request: UserRequest, slug: str) -> HttpResponse:
     """What gates of this workflow ask for."""
-    return _page(request, _workflow(request, slug))
+    return _page(request, workflow_or_404(request, slug))
 
 
 @require_POST
 @login_required
 def propose(request: UserRequest, slug: str) -> HttpResponse:
     """Propose another policy."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     again = partial(_page, request, found)
     is_json = "content" in request.POST
     why = JsonForm(request.POST) if is_json else ClassForm(request.POST)
@@ -79,7 +79,7 @@ def propose(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def confirm(request: UserRequest, slug: str) -> HttpResponse:
     """Put a proposed policy into force."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     version = _version(request, found)
     return act(
         request,
@@ -95,7 +95,7 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def withdraw(request: UserRequest, slug: str) -> HttpResponse:
     """Take a proposal back."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     version = _version(request, found)
     return act(
         request,
@@ -104,10 +104,6 @@ def withdraw(request: UserRequest, slug: str) -> HttpResponse:
         done=f"Version {version.version} is withdrawn.",
         then=lambda _: redirect("policies", slug),
     )
-
-
-def _workflow(request: UserRequest, slug: str) -> Workflow:
-    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
 
 
 def _version(request: UserRequest, found: Workflow) -> GatePolicy:

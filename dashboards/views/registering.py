@@ -6,13 +6,13 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_http_methods
 
 from dashboards import registering
 from dashboards.forms import first_error
-from dashboards.http import UserRequest
+from dashboards.http import UserRequest, workflow_or_404
 from dashboards.registering import Preview, Typed
 from dashboards.release_forms import REGISTER, RegisterForm
 from dashboards.slots import SLOT_HOLDS
@@ -30,7 +30,7 @@ CHANGED = "This is not what the preview showed. Look at what it changes now, the
 @login_required
 def release_register(request: UserRequest, slug: str) -> HttpResponse:
     """Type it, see what it would change, then register it: nothing is registered unseen."""
-    workflow = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    workflow = workflow_or_404(request, slug)
     if not can(request.user, "release.register", workflow):
         raise PermissionDenied("Only a builder registers releases.")
     if request.method != "POST":

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
-from dashboards.http import UserRequest, act
+from dashboards.http import UserRequest, act, workflow_or_404
 from dashboards.scorer_forms import begun, content_of, error_of, kinds_and_options, scorer_lines
 from dashboards.scorer_words import EXAMPLE, MORE_KINDS, in_words
 from dashboards.setup_page import ContentForm, WhyForm
@@ -50,14 +50,14 @@ class LabelForm(forms.Form):
 @login_required
 def scoring(request: UserRequest, slug: str) -> HttpResponse:
     """The scorers in use, their versions, and the form of the next ones."""
-    return _page(request, _workflow(request, slug))
+    return _page(request, workflow_or_404(request, slug))
 
 
 @require_POST
 @login_required
 def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
     """Put new scorers into use."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     again = partial(_page, request, found)
     is_json = "content" in request.POST
     form = ContentForm(request.POST) if is_json else WhyForm(request.POST)
@@ -84,7 +84,7 @@ def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def confirm(request: UserRequest, slug: str) -> HttpResponse:
     """Say yes to somebody else's scorers."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     rows = Evaluator.objects.filter(workflow=found)
     version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
     return act(
@@ -94,10 +94,6 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
         done=f"{version} is confirmed: its author may approve what it scores.",
         then=lambda _: redirect("scoring", slug),
     )
-
-
-def _workflow(request: UserRequest, slug: str) -> Workflow:
-    return get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
 
 
 def _page(
@@ -138,14 +134,14 @@ def _page(
 @login_required
 def judge(request: UserRequest, slug: str, name: str) -> HttpResponse:
     """How well a judge agrees with people, and answers to label without its verdict."""
-    return _judge_page(request, _workflow(request, slug), name)
+    return _judge_page(request, workflow_or_404(request, slug), name)
 
 
 @require_POST
 @login_required
 def label(request: UserRequest, slug: str, name: str) -> HttpResponse:
     """Say whether one answer is good."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     checked = _judge(found, name)
     rows = Score.objects.filter(run__suite__workflow=found).select_related("run__suite__workflow")
     score = get_object_or_404(rows, pk=whole_number(request.POST, "score"))
@@ -166,7 +162,7 @@ def label(request: UserRequest, slug: str, name: str) -> HttpResponse:
 @login_required
 def calibrate(request: UserRequest, slug: str, name: str) -> HttpResponse:
     """Write down how well the judge agrees with people now."""
-    found = _workflow(request, slug)
+    found = workflow_or_404(request, slug)
     _judge(found, name)
 
     def said(made: JudgeCalibration) -> HttpResponse:

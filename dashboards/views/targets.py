@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
-from dashboards.http import UserRequest, act
+from dashboards.http import UserRequest, act, workflow_or_404
 from dashboards.setup_page import ContentForm
 from dashboards.slots import readable
 from dashboards.target_forms import KINDS_IN_SHORT, TargetForm, fits_fields, target_form
@@ -28,7 +28,7 @@ from governance.workflows.models import Workflow
 @login_required
 def target(request: UserRequest, slug: str) -> HttpResponse:
     """The target in use, its versions, and the form of the next one."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     return _page(request, found)
 
 
@@ -36,7 +36,7 @@ def target(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def set_target(request: UserRequest, slug: str) -> HttpResponse:
     """Put a new version into use."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     is_json = "content" in request.POST
     form = ContentForm(request.POST) if is_json else target_form({}, request.POST)
 
@@ -59,7 +59,7 @@ def set_target(request: UserRequest, slug: str) -> HttpResponse:
 @login_required
 def confirm(request: UserRequest, slug: str) -> HttpResponse:
     """Say yes to somebody else's target."""
-    found = get_object_or_404(Workflow.objects.visible_to(request.user), slug=slug)
+    found = workflow_or_404(request, slug)
     rows = EvalTarget.objects.filter(workflow=found)
     version = get_object_or_404(rows, version=whole_number(request.POST, "version"))
     return act(
