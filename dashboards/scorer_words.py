@@ -17,9 +17,7 @@ EXAMPLE: Mapping[str, Any] = {
         {"name": "tools", "kind": "tools"},
     ]
 }
-JUDGE: Mapping[str, Any] = {
-    "name": "polite",
-    "kind": "judge",
+JUDGE_EXAMPLE: Mapping[str, Any] = {
     "base_url": "https://api.example.com/v1",
     "secret": "env:COUNTERSIGN_JUDGE_KEY",
     "model": "a-model",

@@ -8,15 +8,15 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards import setup_page
 from dashboards.http import UserRequest, act, workflow_or_404
-from dashboards.scorer_forms import begun, content_of, error_of, kinds_and_options, scorer_lines
-from dashboards.scorer_words import EXAMPLE, MORE_KINDS, in_words
+from dashboards.scorer_forms import addable, content_of, error_of, scorer_lines, with_another
+from dashboards.scorer_words import EXAMPLE, in_words
 from dashboards.setup_page import ContentForm, WhyForm
 from dashboards.slots import readable
 from dashboards.suite_words import asked_in_short
@@ -59,6 +59,8 @@ def set_evaluator(request: UserRequest, slug: str) -> HttpResponse:
     """Put new scorers into use."""
     found = workflow_or_404(request, slug)
     again = partial(_page, request, found)
+    if "add" in request.POST:
+        return again(typed=with_another(request.POST, request.POST.get("another", "")))
     is_json = "content" in request.POST
     form = ContentForm(request.POST) if is_json else WhyForm(request.POST)
     lines = scorer_lines(NOTHING, None if is_json else request.POST)
@@ -97,16 +99,25 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
 
 
 def _page(
-    request: UserRequest, found: Workflow, *, error: str = "", status: int = 200
+    request: UserRequest,
+    found: Workflow,
+    *,
+    error: str = "",
+    status: int = 200,
+    typed: QueryDict | None = None,
 ) -> HttpResponse:
+    """The page as it is, or with what was typed."""
     rows = list(
         Evaluator.objects.filter(workflow=found)
         .select_related("workflow")
         .order_by("-version")[: setup_page.VERSIONS_SHOWN + 1]
     )
-    content = begun(request.GET.get("start", ""), rows[0].content if rows else EXAMPLE)
+    content = rows[0].content if rows else EXAMPLE
     is_json = "content" in request.POST
-    is_typed = "line-TOTAL_FORMS" in request.POST
+    sent = typed or (request.POST if "line-TOTAL_FORMS" in request.POST else None)
+    lines = scorer_lines(content, sent)
+    if typed and lines.forms:
+        lines.forms[-1].fields["name"].widget.attrs["autofocus"] = True
     context = {
         "workflow": found,
         "current": rows[0] if rows else None,
@@ -115,9 +126,8 @@ def _page(
         "judges": [
             (judge, calibration.calibrated(found, judge)) for judge in calibration.judges_of(found)
         ],
-        "lines": scorer_lines(content, request.POST if is_typed else None),
-        "kinds": kinds_and_options(),
-        "more_kinds": MORE_KINDS.items(),
+        "lines": lines,
+        "kinds": addable(),
         "is_json": is_json,
         "text": request.POST.get("content") or readable(content),
         "typed": request.POST.get("reason", ""),

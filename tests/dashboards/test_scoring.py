@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from dashboards.scorer_forms import begun, kinds_and_options, scorer_lines
+from dashboards.scorer_forms import addable, begun, scorer_lines
 from governance.common.time import now
 from governance.evals import calibration
 from governance.evals.evaluators import clean
@@ -118,7 +119,8 @@ def typed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
     lines = scorer_lines(content)
     sent = {f"line-{name}": value for name, value in lines.management_form.initial.items()}
     for line in lines.forms:
-        sent |= {line.add_prefix(field.name): field.value() or "" for field in line}
+        values = {line.add_prefix(field.name): field.value() for field in line}
+        sent |= {name: "" if value is None else value for name, value in values.items()}
     return {**sent, "reason": "By the form.", **changes}
 
 
@@ -126,12 +128,15 @@ def test_scorers_of_every_kind_come_back_from_their_lines_as_they_were(
     workflow: Workflow, analyst: User, login: Login, settings: Any
 ) -> None:
     settings.EVAL_SCORERS = {"ours": "tests.evals.target.build"}
-    content: dict[str, Any] = {"scorers": []}
-    for kind, label, _ in kinds_and_options():
-        assert label
-        content = begun(kind, content)
-    content = begun("judge", content)
-    content["scorers"].append({"name": "own", "kind": "callable", "call": "ours", "role": "policy"})
+    scorers = {kind: begun(kind) for kind, label in addable() if label}
+    scorers["callable"] |= {"call": "ours", "role": "policy"}
+    scorers["forbidden"] |= {
+        "texts": ["we guarantee", '["a"]'],
+        "patterns": ["(?x) a\n b", "[A-Z]"],
+    }
+    scorers["schema"] |= {"schema": {"type": "object"}}
+    scorers["contains"] |= {"all": False}
+    content = {"scorers": list(scorers.values())}
     client = login(analyst)
     answer = client.post(f"{URL}set/", typed(content))
     assert answer.status_code == 302, answer.content.decode()
@@ -140,20 +145,56 @@ def test_scorers_of_every_kind_come_back_from_their_lines_as_they_were(
     assert made.content == clean(content)
     again = client.post(f"{URL}set/", typed(made.content))
     assert again.status_code == 409  # nothing changed
-    page = client.get(f"{URL}?start=latency").content.decode()
-    assert page.count('value="latency"') > page.count('value="latency" selected') >= 2
+
+
+def test_a_scorer_is_added_and_removed_and_what_is_typed_stays(
+    workflow: Workflow, analyst: User, login: Login
+) -> None:
+    client = login(analyst)
+    sent = typed({"scorers": [begun("latency")]}, **{"line-0-limit_ms": "77", "add": "1"})
+    for _ in range(2):
+        answer = client.post(f"{URL}set/", {**sent, "another": "forbidden"})
+        sent = {**sent, **_shown(answer.content.decode())}
+    assert answer.status_code == 200
+    assert current_evaluator(workflow) is None
+    assert sent["line-0-limit_ms"] == "77"
+    assert [sent[f"line-{at}-name"] for at in range(3)] == ["latency", "forbidden", "forbidden_2"]
+    del sent["add"]
+    sent |= {"line-1-DELETE": "on", "line-1-name": "", "line-2-texts": " we guarantee \n\nalways"}
+    assert client.post(f"{URL}set/", sent).status_code == 302
+    made = current_evaluator(workflow)
+    assert made is not None
+    first, second = made.content["scorers"]
+    assert (first["name"], first["limit_ms"]) == ("latency", 77)
+    assert (second["name"], second["texts"]) == ("forbidden_2", ["we guarantee", "always"])
+    for nonsense in ("", "nonsense", "a" * 1_000):
+        answer = client.post(f"{URL}set/", {**sent, "add": "1", "another": nonsense})
+        assert answer.status_code == 200
+        assert f'name="line-TOTAL_FORMS" value="{sent["line-TOTAL_FORMS"]}"' in (
+            answer.content.decode()
+        )
+
+
+def _shown(page: str) -> dict[str, str]:
+    """What the fields of the lines hold, as a browser would send them."""
+    form = page[page.index("line-TOTAL_FORMS") - 200 : page.index('name="another"')]
+    found = {}
+    for tag in re.findall(r"<input[^>]*>", form):
+        said = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        if said.get("type") != "checkbox" or " checked" in tag:
+            found[said["name"]] = said.get("value", "")
+    return found
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"line-0-name": "Not a name"}, "A scorer's name has small letters"),
-        ({"line-0-options": "{"}, "Options, JSON: "),
-        ({"line-0-options": "[1]"}, "Write an object of options"),
-        ({"line-0-options": '{"kind": "exact"}'}, "Write an object of options"),
-        ({"line-0-options": '{"loud": 1}'}, "this kind has no 'loud'"),
-        ({"line-0-kind": "nonsense"}, "Kind: Select a valid choice"),
-        ({"line-0-name": ""}, "1 to 30 scorers"),
+        ({"line-1-schema": "{"}, "schema, JSON Schema: "),
+        ({"line-1-schema": "[1]"}, "schema is a JSON Schema"),
+        ({"line-0-kind": "nonsense"}, "answer, Kind: Select a valid choice"),
+        ({"line-0-name": ""}, "Name: This field is required"),
+        ({"line-0-DELETE": "on", "line-1-DELETE": "on"}, "1 to 30 scorers"),
         ({"line-TOTAL_FORMS": "500"}, "at most 30"),
         ({"reason": ""}, "Write the reason"),
     ],
@@ -161,11 +202,11 @@ def test_scorers_of_every_kind_come_back_from_their_lines_as_they_were(
 def test_what_is_wrong_in_a_line_is_said_and_nothing_typed_is_lost(
     workflow: Workflow, analyst: User, login: Login, changes: dict[str, Any], words: str
 ) -> None:
-    content = {"scorers": [{"name": "answer", "kind": "normalised"}]}
-    more = {"line-1-options": '{"limit_ms": 77}', **changes}
+    content = {"scorers": [{"name": "answer", "kind": "normalised"}, begun("schema")]}
+    more = {"line-1-schema": '{"type": "string"}', **changes}
     answer = login(analyst).post(f"{URL}set/", typed(content, **more))
     page = html.unescape(answer.content.decode())
     assert answer.status_code == 422
     assert words in page
-    assert '{"limit_ms": 77}' in page
+    assert more["line-1-schema"] in page
     assert current_evaluator(workflow) is None
