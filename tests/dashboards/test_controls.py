@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -24,9 +22,10 @@ from governance.people.models import Absence, Delegation, User
 from governance.releases.models import LiveRelease, Release
 from governance.rollouts import services
 from governance.rollouts.models import Promotion
-from governance.rollouts.road_models import FreezeException, FreezeWindow, StandingApproval
+from governance.rollouts.road_models import StandingApproval
 from governance.workflows.models import Workflow
 from tests.conftest import PASSWORD
+from tests.dashboards.reading import text, words
 from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
 from tests.rollouts.conftest import work
 
@@ -39,17 +38,6 @@ ENVELOPE = {
     "uses_per_week": "3", "days": "60", "share_1": "5", "minutes_1": "60", "runs_1": "50",
     "reason": "Small and repeating.",
 }  # fmt: skip
-
-
-def text(client: Client, url: str, status: int = 200) -> str:
-    answer = client.get(url)
-    assert answer.status_code == status
-    return unescape(answer.content.decode())
-
-
-def words(client: Client, url: str) -> str:
-    """The page without its tags."""
-    return " ".join(re.sub(r"<[^>]*>", " ", text(client, url)).split())
 
 
 @pytest.fixture
@@ -222,86 +210,6 @@ def test_an_envelope_of_somebody_who_is_not_the_kpi_owner_any_more_says_so(
     page = text(login(cfo), "/controls/standing/")
     assert "Does not count" in page
     assert "Controller signs anew" in page
-
-
-def test_a_freeze_is_set_shown_by_month_and_lifted(cfo: User, login: Login, live: Release) -> None:
-    client = login(cfo)
-    page = text(client, "/controls/freezes/?preset=month-end")
-    assert 'value="Month-end close"' in page
-    assert 'value="12"' in page
-    start = (now() + DAY).replace(hour=0, minute=0, second=0, microsecond=0)
-    sent = {
-        "name": "Close", "starts_at": f"{start:%Y-%m-%dT%H:%M}", "workflow": "",
-        "ends_at": f"{start + 2 * DAY:%Y-%m-%dT%H:%M}", "months": "2", "reason": "The books.",
-    }  # fmt: skip
-    for wrong in ({"name": ""}, {"ends_at": "soon"}, {"ends_at": sent["starts_at"]},
-                  {"months": "13"}, {"reason": ""}):  # fmt: skip
-        assert client.post("/controls/freezes/set/", {**sent, **wrong}).status_code == 422
-    assert client.post("/controls/freezes/set/", sent).status_code == 302
-    assert FreezeWindow.objects.count() == 2
-    window = FreezeWindow.objects.order_by("starts_at")[0]
-    assert (window.starts_at, window.ends_at) == (start, start + 2 * DAY)
-    assert "Coming" in text(client, "/controls/freezes/")
-
-    assert client.post(f"/controls/freezes/{window.pk}/lift/", {"reason": ""}).status_code == 422
-    url = f"/controls/freezes/{window.pk}/"
-    assert client.post(f"{url}lift/", {"reason": "Done early."}).status_code == 302
-    assert client.post(f"{url}lift/", {"reason": "Again."}).status_code == 409
-    assert "Lifted" in text(client, url)
-
-
-def test_a_freeze_over_three_months_is_drawn_in_each(
-    cfo: User, workflow: Workflow, login: Login
-) -> None:
-    start = (now() + 400 * DAY).replace(month=1, day=20, hour=0, minute=0)
-    services.set_freeze(
-        actor=cfo, name="Migration", starts_at=start, ends_at=start + 45 * DAY, reason="Ledger."
-    )
-    page = text(login(cfo), "/controls/freezes/")
-    for said in (
-        f"January {start.year}: 12 of 31 days are frozen",
-        f"February {start.year}:",
-        f"March {start.year}:",
-    ):
-        assert said in page, said
-
-
-def test_an_owner_freezes_the_own_workflow_only(
-    owner: User, workflow: Workflow, login: Login, controller: User
-) -> None:
-    Workflow.objects.create(slug="close", name="Close", owner=controller, created_at=now())
-    sent = {
-        "name": "Sale", "starts_at": "2030-01-01T00:00", "ends_at": "2030-01-02T00:00",
-        "reason": "Three times the mail.",
-    }  # fmt: skip
-    client = login(owner)
-    assert client.post("/controls/freezes/set/", sent).status_code == 403
-    assert client.post("/controls/freezes/set/", {**sent, "workflow": "close"}).status_code == 404
-    answer = client.post("/controls/freezes/set/", {**sent, "workflow": workflow.slug})
-    assert answer.status_code == 302
-    assert FreezeWindow.objects.get().workflow == workflow
-
-
-def test_an_executive_lets_one_promotion_through_by_name_and_everybody_reads_who_and_why(
-    propose: Callable[..., Promotion], cfo: User, owner: User, confirmed: Login, login: Login
-) -> None:
-    promotion = propose(90)
-    (window,) = services.set_freeze(
-        actor=cfo, name="Close", starts_at=now(), ends_at=now() + DAY, reason="The books."
-    )
-    url = f"/controls/freezes/{window.pk}/"
-    sent = {"promotion": promotion.pk, "reason": "It mends the books."}
-    assert confirmed(owner).post(f"{url}let-through/", sent).status_code == 403
-    stale = login(cfo).post(f"{url}let-through/", sent)
-    assert stale["Location"].startswith("/reauthenticate/")
-    client = confirmed(cfo)
-    assert promotion.release.name in text(client, url)
-    assert client.post(f"{url}let-through/", sent).status_code == 302
-    assert client.post(f"{url}let-through/", sent).status_code == 409
-    assert FreezeException.objects.get().promotion == promotion
-    for page in (text(login(owner), url), text(login(owner), "/controls/freezes/")):
-        assert "It mends the books." in page
-        assert "CFO" in page
 
 
 def test_the_register_shows_who_decides_and_the_coming_gap(

@@ -23,6 +23,7 @@ from governance.rollouts.models import PostMortem, Promotion
 from governance.rollouts.recovery_models import RecallRow
 from governance.rollouts.services import add_to_timeline, roll_back
 from governance.workflows.models import Workflow
+from tests.dashboards.reading import words
 from tests.dashboards.sessions import approve, propose  # noqa: F401 - fixtures
 
 Login = Callable[[User], Client]
@@ -55,11 +56,6 @@ def fill(post_mortem: PostMortem) -> Fill:
         )  # fmt: skip
 
     return make
-
-
-def words(client: Client, url: str) -> str:
-    page = client.get(url).content.decode()
-    return " ".join(re.sub(r"<[^>]+>", " ", page[page.index("<main") :]).split())
 
 
 def test_cases_are_chosen_and_decided_and_the_filters_stay(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -24,6 +23,7 @@ from governance.rollouts.models import PostMortem, Promotion, Rollback
 from governance.rollouts.recovery_models import Convergence
 from governance.workflows.models import Workflow
 from tests.conftest import TESTER
+from tests.dashboards.reading import words
 from tests.dashboards.sessions import approve, propose  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,12 +57,6 @@ def report(workflow: Workflow) -> Report:
     return send
 
 
-def words(client: Client, pk: int) -> str:
-    """The page as its words, without tags."""
-    page = client.get(reverse("rollback", args=(pk,))).content.decode()
-    return " ".join(re.sub(r"<[^>]+>", " ", page[page.index("<main") :]).split())
-
-
 def test_the_click_leads_to_a_proof_that_grows_with_the_receipts(
     workflow: Workflow, live: Release, promoted: Promotion, builder: User, login: Login,
     report: Report,
@@ -77,7 +71,7 @@ def test_the_click_leads_to_a_proof_that_grows_with_the_receipts(
     assert answer["Location"] == reverse("rollback", args=(done.pk,))
     assert before < kept.clicked_at < done.done_at < kept.served_at
 
-    page = words(client, done.pk)
+    page = words(client, reverse("rollback", args=(done.pk,)))
     assert f"clicked {kept.clicked_at:%H:%M:%S} served {kept.served_at:%H:%M:%S}." in page
     assert "runs started on r2 since 0" in page
     assert "0 confirmed, 3 silent" in page
@@ -85,12 +79,12 @@ def test_the_click_leads_to_a_proof_that_grows_with_the_receipts(
 
     report("router", live)
     report("portal", promoted.release)  # its cache did not hear
-    page = words(client, done.pk)
+    page = words(client, reverse("rollback", args=(done.pk,)))
     assert "1 confirmed, 1 silent, 1 still on r2" in page
     assert "1 of 3 applications ran r2 after it was rolled back." in page
     report("portal", live)
     report("batch", live)
-    page = words(client, done.pk)
+    page = words(client, reverse("rollback", args=(done.pk,)))
     assert "applications 3 confirmed" in page
     assert "Converged" in page
     assert "runs started on r2 since 1" in page  # what happened stays in the record
@@ -125,7 +119,7 @@ def test_the_next_move_ends_the_watching(
     approve(fix, owner)
     approve(fix, cfo)
     report("router", fix.release)
-    page = words(client, Rollback.objects.get().pk)
+    page = words(client, reverse("rollback", args=(Rollback.objects.get().pk,)))
     assert "Converged" in page
     assert "then something else changed what runs (promotion)" in page
 
@@ -139,7 +133,7 @@ def test_where_nobody_here_can_switch_the_page_says_so_and_names_who_was_asked(
     assert "Nobody here can switch this workflow" in offer
     client.post(reverse("workflow-roll-back", args=(workflow.slug,)), {"seq": 2, "reason": "Bad"})
     done = Rollback.objects.get()
-    assert "Nobody was asked yet." in words(client, done.pk)
+    assert "Nobody was asked yet." in words(client, reverse("rollback", args=(done.pk,)))
     ask = reverse("rollback-note-asked", args=(done.pk,))
     assert client.post(ask, {"whom": ""}).status_code == 422
     assert client.post(ask, {"whom": "The <vendor>, by telephone"}).status_code == 302

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from governance.rollouts.models import LiveChange, Promotion
 from governance.rollouts.push_models import PushDelivery
 from governance.rollouts.recovery_models import Drill, Preflight
 from governance.workflows.models import Workflow
+from tests.dashboards.reading import words
 from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 - fixtures
 from tests.rollouts.conftest import work
 
@@ -36,11 +36,6 @@ def promoted(
     return approve(propose(70), owner)
 
 
-def words(client: Client, url: str = PAGE) -> str:
-    page = client.get(url, follow=True).content.decode()
-    return " ".join(re.sub(r"<[^>]+>", " ", page[page.index("<main") :]).split())
-
-
 def post(client: Client, verb: str, **data: Any) -> Any:
     return client.post(reverse(f"workflow-{verb}", args=("support-triage",)), data)
 
@@ -48,7 +43,7 @@ def post(client: Client, verb: str, **data: Any) -> Any:
 def test_the_page_shows_the_rule_in_numbers_and_where_a_rollback_leads(
     live: Release, promoted: Promotion, owner: User, login: Session
 ) -> None:
-    page = words(login(owner))
+    page = words(login(owner), PAGE)
     assert "no release is marked as known good" in page
     assert "0 run receipts (at least 200), 0.0 days (at least 3), no severe exception" in page
     assert "Nobody has checked r1 yet." in page
@@ -72,7 +67,7 @@ def test_the_owner_chooses_the_way_back_by_hand_and_types_the_reason_once(
     assert "Choose a release of this workflow." in wrong.content.decode()
     assert post(client, "pin-known-good", release=live.pk, reason="Safest.").status_code == 302
     assert LiveRelease.objects.get().last_known_good == live
-    assert "chosen by hand by Head of Support" in words(client)
+    assert "chosen by hand by Head of Support" in words(client, PAGE)
     assert KnownGood.objects.get().by == KnownGood.By.HAND
 
 
@@ -81,11 +76,11 @@ def test_a_check_is_asked_for_and_its_result_appears_by_itself(
 ) -> None:
     client = login(builder)
     assert post(client, "check-target").status_code == 302
-    assert "Being checked now" in words(client)
+    assert "Being checked now" in words(client, PAGE)
     assert 'hx-trigger="load delay:2s"' in client.get(PAGE).content.decode()
     work()
     assert Preflight.objects.get().release == live
-    page = words(client)
+    page = words(client, PAGE)
     assert "Could run" in page
     assert "It answered case c000." in page
     assert "Being checked now" not in page
@@ -113,7 +108,7 @@ def test_the_switch_takes_everything_off_and_only_the_owner_puts_it_on(
     assert 'value="The prompt is mended."' in unproved.get(PAGE).content.decode()
     assert post(confirmed(owner), "switch-on", reason="Mended.").status_code == 302
     assert not LiveRelease.objects.get().switched_off
-    history = words(client)
+    history = words(client, PAGE)
     assert "Switched on: r2" in history
     assert "Switched off; was r2" in history
 
@@ -128,8 +123,8 @@ def test_cases_are_pinned_and_let_go(
     assert 'value="customer 12"' in refused.content.decode()
     assert post(client, "pin-case", **data, reason="A dispute.").status_code == 302
     assert Pin.objects.get().release == live
-    assert "customer 12 on r1" in words(login(auditor))
-    assert "Unpin" not in words(login(auditor))
+    assert "customer 12 on r1" in words(login(auditor), PAGE)
+    assert "Unpin" not in words(login(auditor), PAGE)
     assert post(client, "unpin-case", case="customer 12", reason="Settled.").status_code == 302
     assert not Pin.objects.exists()
 
@@ -155,7 +150,7 @@ def test_an_answer_of_the_pipeline_is_not_a_confirmation(
         workflow=workflow, change=change, state="delivered", attempts=2, asked_at=now(),
         delivered_at=now(),
     )  # fmt: skip
-    page = words(login(owner))
+    page = words(login(owner), PAGE)
     assert "Countersign tells its pipeline" in page
     assert "Delivered, not confirmed" in page
     assert "No run receipt says yet what it runs." in page
@@ -197,11 +192,11 @@ def test_a_drill_is_planned_signed_run_and_its_time_shown(
     assert client.post(start).status_code == 302
     running = client.get("/drills/", headers={"HX-Request": "true"}).content.decode()
     assert "Waiting for a run receipt" in running
-    assert "A rollback drill is running." in words(client)
+    assert "A rollback drill is running." in words(client, PAGE)
     Drill.objects.update(seconds_to_restore=3.2, confirmed_at=now())
     assert client.post(reverse("drill-return", args=(drill.pk,))).status_code == 302
     assert "3.2 s" in words(client, "/drills/")
-    assert "Last drill: 3.2 s to restore on" in words(client)
+    assert "Last drill: 3.2 s to restore on" in words(client, PAGE)
     over = client.get("/drills/", headers={"HX-Request": "true"})
     assert over["HX-Refresh"] == "true"  # the page that waited loads itself anew
 
@@ -219,7 +214,7 @@ def test_after_a_drill_what_came_by_a_rollback_still_says_so(
     services.return_from_drill(drill.pk, actor=builder)
     row = LiveRelease.objects.get()
     assert (row.release, row.stage) == (promoted.release, LiveRelease.Stage.ROLLED_BACK)
-    page = words(login(owner))
+    page = words(login(owner), PAGE)
     assert "After a rollback" in page
     assert "Rolled back by Builder" in page
     week = words(login(owner), "/reviews/weekly/")
@@ -248,7 +243,7 @@ def test_a_long_history_comes_in_pages_and_costs_no_more_queries(
     client = login(owner)
     client.get(PAGE)
     with django_assert_max_num_queries(35):
-        first = words(client)
+        first = words(client, PAGE)
     assert "1–12 of 18" in first
     assert "Adopted as found" not in first
     assert "Adopted as found" in words(client, f"{PAGE}?page=2")

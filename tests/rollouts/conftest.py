@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from governance.audit import keys
 from governance.common.time import now, true_now
 from governance.evals import services as evals
 from governance.evals.models import GatePolicy, SuiteVersion
 from governance.jobs import services as jobs
 from governance.jobs.models import Job
 from governance.people.models import User
+from governance.receipts.drafts import ReceiptDraft
+from governance.receipts.services import store
 from governance.releases.models import Release
 from governance.rollouts import services
+from governance.rollouts.evidence import pack_promotion
 from governance.rollouts.models import Promotion
 from governance.workflows.models import Workflow
+from tests.conftest import TESTER
+from tests.rollouts import packs
 
 POLICY = {
     "suites": {"golden": {"min_cases": 50}},
@@ -33,6 +41,34 @@ def work() -> None:
     ):
         for job_id in due:
             assert jobs.run(job_id), Job.objects.get(pk=job_id).error
+
+
+def again(model: Any) -> Any:
+    return type(model).objects.get(pk=model.pk)
+
+
+def open_pilot(promotion: Promotion, actor: User, share: int = 1000, days: int = 14) -> Promotion:
+    return services.open_evidence_pilot(
+        promotion.pk, actor=actor, review_round=promotion.review_round, share=share, days=days,
+        reason="We need to know.", authenticated_at=now(),
+    )  # fmt: skip
+
+
+def report(
+    release: str, workflow: Workflow, cases: list[str], name: str, token: Any = None
+) -> None:
+    result = store(
+        [
+            ReceiptDraft(
+                run_id=f"{name}-{number}", workflow=workflow.slug, release=release,
+                resolved_by="receipt", started_at=now(), case_id=case, amount=Decimal("12.50"),
+                currency="USD", outcome="answered",
+            )
+            for number, case in enumerate(cases)
+        ],
+        token=token,
+    )  # fmt: skip
+    assert result.accepted == len(cases), result.refused
 
 
 @pytest.fixture
@@ -118,3 +154,46 @@ def approve() -> Callable[..., Promotion]:
         )
 
     return yes
+
+
+@pytest.fixture
+def better(
+    propose: Callable[..., Promotion], approve: Callable[..., Promotion], owner: User
+) -> Promotion:
+    return approve(propose(70), owner)
+
+
+@pytest.fixture
+def own_key(tmp_path: Path, settings: Any) -> None:
+    """Checkpoints are signed with a key of this test, and go to its own folder."""
+    settings.AUDIT_KEY_FILE = str(tmp_path / "keys" / "key.pem")
+    settings.AUDIT_SINK_DIR = str(tmp_path / "sink")
+    keys.create_key(keys.key_file())
+
+
+@pytest.fixture
+def undone(
+    own_key: None, workflow: Workflow, propose: Callable[..., Promotion],
+    approve: Callable[..., Promotion], owner: User, cfo: User,
+) -> Promotion:  # fmt: skip
+    """High risk, so approved by two; live, then rolled back."""
+    asked = propose(threshold=0.2)
+    approve(asked, owner)
+    approve(asked, cfo)
+    services.roll_back(workflow, actor=owner, reason="=cmd|'/C calc'!A0")
+    asked.refresh_from_db()
+    assert asked.state == Promotion.State.ROLLED_BACK
+    return asked
+
+
+@pytest.fixture
+def packed(undone: Promotion, tmp_path: Path) -> Path:
+    path = tmp_path / "pack.zip"
+    with path.open("w+b") as out:
+        pack_promotion(undone, out, actor=TESTER)
+    return path
+
+
+@pytest.fixture
+def folder(packed: Path, tmp_path: Path) -> Path:
+    return packs.unpack(packed, tmp_path / "unpacked")

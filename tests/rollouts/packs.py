@@ -18,6 +18,10 @@ def unpack(pack: Path, folder: Path) -> Path:
     return folder
 
 
+def lines_of(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def check(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the pack's own verify.py, alone and outside of the project."""
     script = place / "verify.py" if place.is_dir() else place.with_suffix(".py")

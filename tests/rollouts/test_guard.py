@@ -22,15 +22,11 @@ from governance.rollouts.models import Promotion
 from governance.rollouts.pilot_models import GuardDecision, Pilot
 from governance.triage.models import ExceptionCase
 from governance.workflows.models import Workflow
-from tests.rollouts.conftest import work
+from tests.rollouts.conftest import again, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 STEPS = [{"share": 500, "minutes": 0, "runs": 100}, {"share": 5000, "minutes": 30, "runs": 100}]
 Piloting = Callable[..., Promotion]
-
-
-def again(model: Any) -> Any:
-    return type(model).objects.get(pk=model.pk)
 
 
 @pytest.fixture
