@@ -96,7 +96,11 @@ PROMISES = (
     Promise(
         "I13", "segregation of duties holds on every route",
         "roles × pages, htmx fragments, API scopes, Django's admin, commands and services",
-        ("tests/dashboards/test_roles.py", "tests/dashboards/test_routes.py"),
+        (
+            "tests/dashboards/test_roles.py",
+            "tests/dashboards/test_routes.py",
+            "tests/dashboards/test_service_roles.py",
+        ),
     ),
     Promise(
         "I14", "nobody sees a workflow that is not theirs",
