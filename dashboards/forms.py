@@ -91,9 +91,15 @@ class ActionForm(forms.Form):
     )
 
 
+# How Django's own sentences begin, which name no field.
+NAMELESS = ("This field", "This value", "Ensure ", "Enter ", "Select ", "“", "Null ")
+
+
 def first_error(form: forms.Form) -> str:
     """The first sentence of what is wrong, for the place where one sentence fits."""
-    for errors in form.errors.values():
+    for name, errors in form.errors.items():
         for sentence in errors:
-            return str(sentence)
+            said = str(sentence)
+            nameless = name in form.fields and said.startswith(NAMELESS)
+            return f"{form[name].label}: {said}" if nameless else said
     return "The form is not complete."

@@ -131,7 +131,8 @@ def _allowed(row: Mapping[str, Any]) -> str:
 def _least(row: Mapping[str, Any], margin: float) -> str:
     if row.get("unit") == "percent":
         return f"{margin:g}\N{NO-BREAK SPACE}pt"
-    return f"{margin:g}" if row.get("unit") == "number" else f"{margin:g}\N{NO-BREAK SPACE}%"
+    unit = "" if row.get("unit") == "number" else "\N{NO-BREAK SPACE}%"
+    return f"{margin:,.10g}{unit}"
 
 
 def _instead(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from django.utils.cache import patch_vary_headers
 
 from dashboards.hostile import mark
 from dashboards.reauthentication import BY, PASSWORD
-from dashboards.views.errors import not_found
+from dashboards.views.errors import not_found, not_understood
 
 BORN = "born"
 SEEN = "seen"
@@ -53,8 +53,10 @@ class PageMiddleware:
         return alone and not request.path.startswith(ALWAYS_OPEN)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """An address with a value that no column can hold (a NUL, a huge number) leads nowhere."""
-        return not_found(request) if isinstance(exception, DataError) else None
+        """A value that no column can hold: a NUL, a huge number. In an address it leads nowhere."""
+        if not isinstance(exception, DataError):
+            return None
+        return not_understood(request) if request.method == "POST" else not_found(request)
 
 
 def _mark(response: HttpResponseBase) -> None:

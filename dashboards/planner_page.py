@@ -12,6 +12,7 @@ from governance.evals import flips
 from governance.evals import statistics as st
 from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.policy import SUITE_KINDS, Comparison, GatePolicy
+from governance.evals.requests import IMPORTED, imports_count
 from governance.evals.services import current_policy, evidence_suites
 from governance.workflows.models import Workflow
 
@@ -36,6 +37,7 @@ class Line:
     metric: str
     role: str
     points: float
+    is_assumed: bool  # the points, because the policy asks for any gain
     discordance: float
     is_seen: bool  # the discordance comes from runs
     have: int
@@ -78,12 +80,13 @@ def lines(workflow: Workflow, asked: Asked) -> list[Line]:
         return []
     policy = GatePolicy.from_content(found.content)
     suites = evidence_suites(workflow)
+    least = {rule.kind: rule.min_cases for rule in policy.suites}
     seen = {kind: _discordances(suite) for kind, suite in suites.items()}
     entries: list[tuple[str, Comparison]] = [("guardrail", entry) for entry in policy.guardrails]
     if policy.primary is not None:
         entries.insert(0, ("primary", policy.primary))
     return [
-        _line(role, entry, kind, suites.get(kind), seen.get(kind, {}), asked)
+        _line(role, entry, kind, suites.get(kind), seen.get(kind, {}), asked, least[kind])
         for role, entry in entries
         if entry.metric.unit == "percent"
         for kind in SUITE_KINDS
@@ -93,7 +96,7 @@ def lines(workflow: Workflow, asked: Asked) -> list[Line]:
 
 def _line(
     role: str, entry: Comparison, kind: str, suite: SuiteVersion | None,
-    seen: Mapping[str, float], asked: Asked,
+    seen: Mapping[str, float], asked: Asked, least: int,
 ) -> Line:  # fmt: skip
     have = suite.case_count if suite else 0
     points = asked.points or entry.points or 5.0
@@ -107,8 +110,11 @@ def _line(
     visible = st.smallest_visible_regression(
         have, discordance=discordance, confidence=asked.confidence, power=asked.power
     )
+    if need is not None:
+        need = max(need, least)  # with fewer the gate does not look at all
     return Line(
-        suite=kind, metric=entry.metric.label, role=role, points=points, discordance=discordance,
+        suite=kind, metric=entry.metric.label, role=role, points=points,
+        is_assumed=not (asked.points or entry.points), discordance=discordance,
         is_seen=asked.discordance is None and given is not None, have=have, need=need,
         visible=100 * visible if math.isfinite(visible) else 100.0,
     )  # fmt: skip
@@ -116,11 +122,10 @@ def _line(
 
 def _discordances(suite: SuiteVersion) -> dict[str, float]:
     """The share of cases on which the two newest finished releases differed, per metric."""
-    runs = list(
-        EvalRun.objects.filter(suite=suite, state=EvalRun.State.DONE)
-        .order_by("-finished_at", "-pk")
-        .select_related("suite")[:20]
-    )
+    done = EvalRun.objects.filter(suite=suite, state=EvalRun.State.DONE)
+    if not imports_count(suite.workflow):
+        done = done.exclude(purpose=IMPORTED)
+    runs = list(done.order_by("-finished_at", "-pk").select_related("suite")[:20])
     if not runs:
         return {}
     newest = runs[0]

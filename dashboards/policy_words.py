@@ -83,7 +83,7 @@ def _guardrail(entry: Comparison) -> str:
 
 def _amount(metric: Metric, points: float) -> str:
     unit = {"percent": " points", "money": " %", "ms": " %"}.get(metric.unit, "")
-    return f"{points:g}{unit}"
+    return f"{points:,.10g}{unit}"
 
 
 def _way(direction: Direction) -> str:

@@ -139,6 +139,7 @@ class WhyForm(forms.Form):
     mark = forms.CharField(max_length=71, required=False)
 
 
+LONGEST_NAME = 200  # of a file
 PREVIEW, IMPORT = "preview", "import"
 DRAFT, VERSION = "draft", "version"
 
@@ -152,7 +153,7 @@ class ImportForm(forms.Form):
         required=False, error_messages={"empty": "The file is empty. Choose another one."}
     )
     kept = forms.CharField(required=False)
-    name = forms.CharField(max_length=200, required=False)
+    name = forms.CharField(max_length=LONGEST_NAME, required=False)
     replaces = forms.BooleanField(required=False)
     reason = forms.CharField(max_length=LONGEST["reason"], required=False)
     channel = forms.ChoiceField(choices=(("", "–"), *Case.Channel.choices), required=False)

@@ -54,10 +54,10 @@ def start(request: UserRequest, slug: str) -> HttpResponse:
     if suite is None:
         return _list(request, workflow, error="This suite has no version yet.", status=422)
     chosen = {*request.POST.getlist("releases"), said["reference"]}
-    releases = list(Release.objects.filter(workflow=workflow, pk__in=chosen))
-    reference = next((r for r in releases if r.pk == said["reference"]), None)
-    if reference is None or len(releases) != len(chosen):
-        raise Http404("No such release of this workflow.")
+    here = {release.pk: release for release in Release.objects.filter(workflow=workflow)}
+    if not chosen <= here.keys():
+        return _list(request, workflow, error="Choose releases of this workflow.", status=422)
+    releases, reference = [here[pk] for pk in sorted(chosen)], here[said["reference"]]
     return act(
         request,
         lambda: services.request_bake_off(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, overload
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -27,6 +28,8 @@ from governance.common.time import now
 from governance.evals import services
 from governance.evals.models import EvalRun, Score, SuiteVersion
 from governance.evals.policy import METRICS
+from governance.evals.requests import IMPORTED
+from governance.evals.setup_models import EvalTarget
 from governance.jobs.models import Job, Schedule
 from governance.people.permissions import can
 from governance.releases.models import Release
@@ -199,11 +202,16 @@ def _suites(chosen: list[Workflow]) -> list[dict[str, Any]]:
 
 def _trends(runs: QuerySet[EvalRun]) -> list[Trend]:
     """Golden and recent suites: the newest finished run of each release."""
+    # Where a workflow has a target, results of another tool are no evidence and no trend.
+    called = Q(suite__workflow__in=EvalTarget.objects.values("workflow")) | Q(
+        suite__workflow__slug__in=list(settings.EVAL_TARGETS)
+    )
     newest = (
         runs.filter(
             state=EvalRun.State.DONE,
             suite__kind__in=(SuiteVersion.Kind.GOLDEN, SuiteVersion.Kind.RECENT),
         )
+        .exclude(called, purpose=IMPORTED)
         .order_by("suite__workflow__name", "suite__kind", "-release__number", "-finished_at", "-pk")
         .distinct("suite__workflow__name", "suite__kind", "release__number")
     )

@@ -91,9 +91,7 @@ def label(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     pk = whole_number(request.POST, "edit") or 0
     judged, answer = words(request.POST, "judged"), request.POST.get("answer", "")
     try:
-        services.label_case(
-            pk, place.workflow, actor=request.user, judged=judged, answer=answer[:4_000]
-        )
+        services.label_case(pk, place.workflow, actor=request.user, judged=judged, answer=answer)
     except GovernanceError as refusal:
         return _refused(request, place, pk, answer, str(refusal), refusal.status)
     if request.htmx:
@@ -126,8 +124,9 @@ def sample(request: UserRequest, slug: str, kind: str) -> HttpResponse:
         )
     except GovernanceError as refusal:
         return _page(request, place, error=str(refusal), status=refusal.status)
+    more = ", at least one of each segment" if found.drawn > (size or 0) else ""
     messages.success(
-        request, f"{found.drawn:,} cases are drawn, {found.labelled:,} of them have a label."
+        request, f"{found.drawn:,} cases are drawn{more}; {found.labelled:,} of them have a label."
     )
     return redirect(reverse("suite-labelling", args=place.args))
 

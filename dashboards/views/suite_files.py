@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, render_part
-from dashboards.suite_forms import DRAFT, IMPORT, ImportForm
+from dashboards.suite_forms import DRAFT, IMPORT, LONGEST_NAME, ImportForm
 from dashboards.suite_page import Place, place_of
 from dashboards.suite_words import asked_in_short
 from governance.common.csv_cells import safe_cell
@@ -53,18 +53,21 @@ def import_cases(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     if not form.is_valid():
         return _page(request, place, error=first_error(form), status=422)
     said = form.cleaned_data
-    plan = None
+    plan, kept = None, ""
     try:
         file, name = _file_of(said)
+        kept = _kept(file)
         wish = Wish(said["replaces"], said["reason"], said["channel"])
         plan = plan_import(place.workflow, kind, file, name, wish, actor=request.user)
         if said["act"] != IMPORT:
-            return _page(request, place, plan=plan, kept=_kept(file))
+            return _page(request, place, plan=plan, kept=kept)
         if said["seen"] != plan.seen:
-            return _page(request, place, plan=plan, kept=_kept(file), error=CHANGED, status=409)
+            return _page(request, place, plan=plan, kept=kept, error=CHANGED, status=409)
         done = _import(request, place, plan, said)
     except GovernanceError as refusal:
-        return _page(request, place, plan=plan, error=str(refusal), status=refusal.status)
+        return _page(
+            request, place, plan=plan, kept=kept, error=str(refusal), status=refusal.status
+        )
     messages.success(request, done)
     return redirect(place.url)
 
@@ -125,7 +128,7 @@ def _groups(plan: Plan) -> list[dict[str, Any]]:
 def _file_of(said: dict[str, Any]) -> tuple[BinaryIO, str]:
     """The file that was chosen, or the one that stayed in the page."""
     if said["upload"] is not None:
-        return said["upload"].file, said["upload"].name
+        return said["upload"].file, said["upload"].name.strip()[:LONGEST_NAME]
     try:
         packed = base64.b64decode(said["kept"], validate=True)
         unpacking = zlib.decompressobj()
@@ -141,6 +144,7 @@ def _kept(file: BinaryIO) -> str:
     """A small file as text for a hidden field; "" where it is too large for a page."""
     file.seek(0)
     content = file.read(KEPT + 1)
+    file.seek(0)
     return base64.b64encode(zlib.compress(content)).decode() if len(content) <= KEPT else ""
 
 

@@ -151,10 +151,16 @@ def undo(request: UserRequest, slug: str, kind: str) -> HttpResponse:
     """Take one edit back, or the whole draft."""
     place = place_of(request, slug, kind)
     pk = whole_number(request.POST, "edit")
+    if "edit" in request.POST and pk is None:
+        raise Http404("There is no such edit.")
     return act(
         request,
         lambda: services.drop_edits(
-            place.workflow, kind, actor=request.user, pks=None if pk is None else [pk]
+            place.workflow,
+            kind,
+            actor=request.user,
+            pks=None if pk is None else [pk],
+            mark=words(request.POST, "mark"),
         ),
         again=partial(_page, request, place),
         done=lambda count: f"{count:,} edit{'' if count == 1 else 's'} taken back.",

@@ -52,6 +52,7 @@ VERBS: dict[str, str] = {
     "bake_off.requested": "had several releases run on the same cases:",
     "bake_off.finished": "made the table of",
     "bake_off.cancelled": "cancelled the bake-off",
+    "judge.labelled": "said whether an answer is good, beside the judge:",
     "judge.calibrated": "compared a judge with people:",
     "evaluator.set": "changed how answers are scored:",
     "evaluator.confirmed": "confirmed how answers are scored:",

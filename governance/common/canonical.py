@@ -17,6 +17,7 @@ from governance.common.json_faults import LARGEST_SAFE_INTEGER, Twice, fault
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 # Made once: a suite of 100,000 cases is written case by case.
 _PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+MOST_PARTS = 4_000_000  # of a JSON file: commas, objects and lists
 DEEPEST = 32  # levels; whoever shows what is stored must be able to walk it
 
 
@@ -106,6 +107,22 @@ def digest(value: Any) -> str:
 
 def is_digest(text: object) -> bool:
     return isinstance(text, str) and DIGEST.match(text) is not None
+
+
+def parse_json_file(text: str | bytes) -> Any:
+    """Parse JSON of a whole file: as `parse_json`, and no more parts than memory bears.
+
+    `[{},{},…]` takes thirty times its length, so a length alone is no limit.
+
+    Raises:
+        InvalidInputError: too many parts, or what `parse_json` refuses.
+    """
+    marks: tuple[Any, ...] = (b",", b"{", b"[") if isinstance(text, bytes) else (",", "{", "[")
+    if sum(text.count(mark) for mark in marks) > MOST_PARTS:
+        raise InvalidInputError(
+            f"The JSON has more than {MOST_PARTS:,} parts. Split it, or send JSONL or CSV."
+        )
+    return parse_json(text)
 
 
 def parse_json(text: str | bytes) -> Any:

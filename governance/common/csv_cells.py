@@ -22,7 +22,12 @@ def safe_cell(value: object) -> str:
     text = str(value)
     if NUMBER.match(text) and not isinstance(value, str):
         return text
-    return f"'{text}" if text.startswith(STARTS_A_FORMULA) else text
+    return f"'{text}" if text.startswith(STARTS_A_FORMULA) or is_guarded(text) else text
+
+
+def is_guarded(text: str) -> bool:
+    """Whether a text begins as one that was made safe: taking its first `'` away restores it."""
+    return text.startswith("'") and text.lstrip("'").startswith(STARTS_A_FORMULA)
 
 
 def csv_line(cells: Sequence[str]) -> str:

@@ -90,7 +90,8 @@ def request_bake_off(
         lock(workflow)
         earlier = BakeOff.objects.filter(slot=slot).first()
         if earlier is not None:
-            if not _asks_the_same(earlier, suite, metric, reference, racers):
+            same = (title, repeats) == (earlier.title, earlier.repeats)
+            if not same or not _asks_the_same(earlier, suite, metric, reference, racers):
                 raise StateConflictError("This page has started a bake-off already. Load it again.")
             return earlier
         if BakeOff.objects.filter(suite=suite, state=BakeOff.State.RUNNING).exists():

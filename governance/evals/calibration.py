@@ -17,7 +17,7 @@ from governance.common.canonical import digest
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
 from governance.evals import statistics as st
-from governance.evals.actors import edits
+from governance.evals.actors import edits, lock
 from governance.evals.evaluators import JUDGE, current_evaluator
 from governance.evals.models import EvalRun, Score
 from governance.evals.policy import SCORE
@@ -183,7 +183,7 @@ def label_answer(
     """
     workflow = score.run.suite.workflow
     require(actor, "judge.label", workflow)
-    if score.run.scorers.get(judge.name) != judge.fingerprint:
+    if not _graded(workflow, judge).filter(pk=score.pk).exists():
         raise InvalidInputError("This judge did not grade this answer.")
     made, created = HumanLabel.objects.get_or_create(
         score=score, scorer=judge.name, labelled_by=actor,
@@ -194,15 +194,17 @@ def label_answer(
     )  # fmt: skip
     if not created:
         raise StateConflictError("You labelled this answer already.")
+    audit.record(
+        "judge.labelled", made, actor=actor, workflow=workflow.slug, digest=judge.fingerprint,
+        case=score.case.key, run=score.run_id, good=good, label=f"{judge.name} on {score.case.key}",
+    )  # fmt: skip
     return made
 
 
 def agreement(workflow: Workflow, judge: Judge) -> Agreement:
     """Lay the labels of people beside the judge's verdicts; where people disagree, most decide."""
     rows = HumanLabel.objects.filter(
-        scorer=judge.name,
-        score__run__suite__workflow=workflow,
-        **{f"score__run__scorers__{judge.name}": judge.fingerprint},
+        scorer=judge.name, score__in=_graded(workflow, judge)
     ).values_list("score_id", "good", f"score__metrics__{judge.name}")
     votes: dict[int, list[bool]] = {}
     said: dict[int, bool] = {}
@@ -234,6 +236,7 @@ def calibrate(workflow: Workflow, name: str, *, actor: User) -> JudgeCalibration
 
     Raises:
         InvalidInputError: too few labels, or no such judge.
+        StateConflictError: no label is newer than the last calibration.
         NotAllowedError: a person who does not check judges.
     """
     require(actor, "judge.label", workflow)
@@ -252,9 +255,14 @@ def calibrate(workflow: Workflow, name: str, *, actor: User) -> JudgeCalibration
     evaluator = current_evaluator(workflow)
     if evaluator is not None and labellers == [evaluator.created_by_label]:
         raise NotAllowedError("Somebody else than the author of the judge has to label too.")
+    lock(workflow)
+    content = {**found.to_content(), "labellers": labellers}
+    before = calibrated(workflow, judge)
+    if before is not None and digest(before.content) == digest(content):
+        raise StateConflictError("Nothing was labelled since it was checked last.")
     made = JudgeCalibration.objects.create(
-        workflow=workflow, scorer=name, fingerprint=judge.fingerprint,
-        content={**found.to_content(), "labellers": labellers}, passed=found.passed,
+        workflow=workflow, scorer=name, fingerprint=judge.fingerprint, content=content,
+        passed=found.passed,
         calibrated_by=actor, calibrated_by_label=actor.as_actor().label, calibrated_at=now(),
     )  # fmt: skip
     audit.record(

@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from governance.common.canonical import parse_json
-from governance.common.csv_cells import STARTS_A_FORMULA
+from governance.common.canonical import parse_json, parse_json_file
+from governance.common.csv_cells import is_guarded
 from governance.common.errors import InvalidInputError
 from governance.evals.case_lines import (
     NAMES,
@@ -57,7 +57,7 @@ def read_cases(file: BinaryIO, name: str) -> Iterator[Line]:
     if suffix in ("jsonl", "ndjson") or (first == b"{" and _is_lines(start)):
         return _lines(file)
     if suffix == "json" or first in (b"{", b"["):
-        return _document(parse_json(text_of(file)))
+        return _document(parse_json_file(text_of(file)))
     return _csv(file)
 
 
@@ -66,7 +66,7 @@ def _is_lines(start: bytes) -> bool:
     line, end, rest = start.partition(b"\n")
     try:
         return isinstance(json.loads(line), dict) and bool(end) and bool(rest.strip())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -81,7 +81,10 @@ def _csv(file: BinaryIO) -> Iterator[Line]:
         separator = max(",;\t", key=head.count)
         reader = csv.reader(stream, delimiter=separator)
         csv.field_size_limit(LARGEST_CASE)
-        columns = [_column(cell) for cell in next(reader, [])]
+        try:
+            columns = [_column(cell) for cell in next(reader, [])]
+        except csv.Error as error:
+            raise InvalidInputError(f"The first line cannot be read: {error}.") from error
         _check_columns(columns)
         number = reader.line_num + 1
         while True:
@@ -149,8 +152,7 @@ def _csv_line(number: int, columns: list[str], cells: list[str]) -> Line:
 
 def _unguarded(cell: str) -> str:
     """Take the `'` away that an export puts before what a spreadsheet would calculate."""
-    guarded = cell.startswith("'") and cell[1:].startswith(STARTS_A_FORMULA)
-    return cell[1:] if guarded else cell
+    return cell[1:] if is_guarded(cell) else cell
 
 
 def _maybe_json(text: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from governance.common.canonical import parse_json
+from governance.common.canonical import parse_json_file
 from governance.common.errors import InvalidInputError
 from governance.common.json_shapes import list_of, mapping_of
 from governance.evals.case_lines import (
@@ -114,11 +114,12 @@ def inspect_archive(file: BinaryIO) -> Iterator[Line]:
                 yield number, str(error)
                 continue
             try:
-                sample = parse_json(text)
+                sample = parse_json_file(text)
             except InvalidInputError:
+                sample = None
+            if not isinstance(sample, Mapping):
                 yield number, None
-                continue
-            if _is_first(sample):
+            elif _is_first(sample):
                 # Of a log with its events only these say what was asked and expected.
                 kept = ("id", "input", "target", "metadata", "choices")
                 yield number, {name: sample[name] for name in kept if name in sample}

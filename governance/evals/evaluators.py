@@ -76,7 +76,7 @@ def _scorer(entry: Any) -> dict[str, Any]:
         raise InvalidInputError(f"The scorer {name!r}: a kind is one of {known}.")
     usual = "correct" if kind in DECIDES_CORRECT else "policy" if kind in DECIDES_POLICY else ""
     role = entry.get("role", usual)
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise InvalidInputError(f"The scorer {name!r}: a role is correct, policy or empty.")
     options = {key: value for key, value in entry.items() if key not in ("name", "kind", "role")}
     try:
@@ -91,7 +91,8 @@ def _options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return judges.clean(options)
     if kind == CALLABLE:
         call = options.get("call")
-        if set(options) != {"call"} or call not in settings.EVAL_SCORERS:
+        is_known = isinstance(call, str) and call in settings.EVAL_SCORERS
+        if set(options) != {"call"} or not is_known:
             raise InvalidInputError("name one of EVAL_SCORERS as its call.")
         return dict(options)
     known = KINDS[kind].options

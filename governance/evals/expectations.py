@@ -79,6 +79,10 @@ def check(key: str, expected: Any) -> dict[str, Any]:
         fits, wanted = EXPECTATIONS[name]
         if not fits(value):
             raise InvalidInputError(f"The case {key!r}: {name} is {wanted}.")
+    if expected.get("must_escalate") and expected.get("must_not_escalate"):
+        raise InvalidInputError(
+            f"The case {key!r}: a person cannot both have to be asked and not be asked."
+        )
     return dict(expected)
 
 

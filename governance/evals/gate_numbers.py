@@ -121,7 +121,7 @@ def _judged(
     margin = _margin(entry, sign)
     p = gains.exceeds_p(-margin)
     row = replace(row, p_value=p)
-    limit = f"the margin is {entry.points:g}{amount}"
+    limit = f"the margin is {entry.points:,.10g}{amount}"
     if p <= alpha:
         word = BETTER if gains.exceeds_p(0.0) <= alpha else NO_WORSE
         return row.says(word, Outcome.PASS, f"{seen}; more than the margin is ruled out ({limit}).")

@@ -19,6 +19,7 @@ from governance.common.errors import InvalidInputError
 from governance.evals import chat
 from governance.evals.scorer_kinds import LONGEST_NOTE, Found, Seen
 from governance.evals.target_calls import MILLION, Pace, headers_for, patiently
+from governance.evals.target_content import amount_of_money
 
 DEFAULTS: Mapping[str, Any] = {
     "base_url": "", "secret": "", "model": "", "prompt": "", "parameters": {"temperature": 0},
@@ -55,14 +56,11 @@ def clean(options: Mapping[str, Any]) -> dict[str, Any]:
         real = isinstance(value, int | float) and not isinstance(value, bool)
         if not real or not least <= value <= most:
             raise InvalidInputError(f"A judge's {name} is a number from {least} to {most}.")
+    if not float(found["tries"]).is_integer():
+        raise InvalidInputError("A judge's tries are a whole number.")
+    found["tries"] = int(found["tries"])
     for name in ("price_in", "price_out"):
-        try:
-            price = Decimal(str(found[name]))
-        except ArithmeticError:
-            price = Decimal("NaN")
-        if not price.is_finite() or price < 0:
-            raise InvalidInputError("A price per million tokens is an amount of money.")
-        found[name] = f"{price.normalize():f}"
+        found[name] = amount_of_money(found[name], "A price per million tokens")
     return found
 
 

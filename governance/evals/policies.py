@@ -122,7 +122,10 @@ def _again(report: GateReport, rules: policy.GatePolicy) -> dict[str, Any]:
     sides: dict[str, dict[str, SuiteEvidence]] = {report.candidate_id: {}}
     if report.base_id:
         sides[report.base_id] = {}
+    wanted = {rule.kind for rule in rules.suites}
     for run in report.runs.all():
+        if run.suite.kind not in wanted:
+            continue  # a gate looks at the suites that its policy asks for
         sides[run.release_id][run.suite.kind] = evidence_of(run)
     verdict = gate.judge(
         rules,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 SUITE_KINDS = ("golden", "recent", "adversarial")
+_MARK = re.compile(r"sha256:[\w-]{1,64}\Z", re.ASCII)
 HARD_RULES = {
     "must_pass": "Must-pass cases",
     "policy_violations": "Policy violations",
@@ -53,6 +55,8 @@ MARGINS = {
     "ms": "margin_percent",
     "number": "margin",
 }
+# The largest margin, or least improvement, of each unit: above it nothing would be judged.
+MOST = {"percent": 99.0, "money": 1_000.0, "ms": 1_000.0, "number": 1_000_000.0}
 SCORE = "score:"  # before the name of a scorer of the workflow's evaluator
 
 METRICS: Mapping[str, Metric] = {
@@ -136,13 +140,13 @@ class GatePolicy:
             raise PolicyError("A gate policy needs at least one suite.")
         kinds = tuple(rule.kind for rule in suites)
         primary = content.get("primary")
-        hard_rules = tuple(content.get("hard_rules", sorted(HARD_RULES)))
+        hard_rules = _texts(content, "hard_rules", tuple(sorted(HARD_RULES)))
         unknown = set(hard_rules) - set(HARD_RULES)
         if unknown:
             raise PolicyError(f"Unknown hard rule: {', '.join(sorted(unknown))}.")
         evaluator = content.get("evaluator")
-        if evaluator is not None and not isinstance(evaluator, str):
-            raise PolicyError("The evaluator is named by its fingerprint.")
+        if evaluator is not None and not (isinstance(evaluator, str) and _MARK.match(evaluator)):
+            raise PolicyError("The evaluator is named by its fingerprint: it begins with sha256:.")
         policy = cls(
             suites=suites,
             primary=None
@@ -175,10 +179,10 @@ def _suite(kind: str, rule: Mapping[str, Any]) -> SuiteRule:
     _known(rule, kind, {"min_cases", "max_age_days"})
     default_age = 14 if kind == "recent" else None
     age = rule.get("max_age_days", default_age)
-    if kind == "recent" and (age is None or not 1 <= age <= 14):
-        raise PolicyError("A recent suite is at most 14 days old.")
     if age is not None and (not _whole(age) or age < 1):
         raise PolicyError(f"The age limit of {kind} is a whole number of days.")
+    if kind == "recent" and (age is None or age > 14):
+        raise PolicyError("A recent suite is at most 14 days old.")
     least = rule.get("min_cases", 1)
     if not _whole(least) or least < 1:
         raise PolicyError(f"The least number of cases of {kind} is a whole number from 1.")
@@ -195,7 +199,7 @@ def _comparison(
     if is_guardrail and key not in entry:
         raise PolicyError(f"The guardrail {metric.label!r} needs its {key}.")
     least = 0.01 if is_guardrail and metric.unit != "number" else 0.0
-    amount = _number(entry, key, 0.0, least, 99.0 if metric.unit == "percent" else 1e6)
+    amount = _number(entry, key, 0.0, least, MOST[metric.unit])
     if is_guardrail and amount <= 0:
         raise PolicyError(f"The margin of {metric.label!r} is above zero.")
     return Comparison(metric, direction, suites, amount)
@@ -219,7 +223,7 @@ def _metric(
     metric = metric_named(str(entry.get("metric")), as_number=entry.get("as_number") is True)
     if metric is None:
         raise PolicyError(f"Unknown metric: {entry.get('metric')}.")
-    suites = tuple(entry.get("suites", default))
+    suites = _texts(entry, "suites", default)
     if not suites or len(set(suites)) != len(suites):
         raise PolicyError(f"{metric.label}: name each suite once.")
     try:
@@ -264,10 +268,17 @@ def _entries(content: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]
     return found
 
 
+def _texts(entry: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    found = entry.get(key, default)
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise PolicyError(f"{key}: expected a list of names.")
+    return tuple(found)
+
+
 def _number(entry: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
     value = entry.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise PolicyError(f"{key} is a number from {least:g} to {most:g}, not {value!r}.")
+        raise PolicyError(f"{key} is a number from {least:g} to {most:,.10g}, not {value!r}.")
     return float(value)
 
 

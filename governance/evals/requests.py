@@ -20,6 +20,7 @@ from governance.jobs.services import enqueue
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
 from governance.releases.models import Release
+from governance.workflows.models import Workflow
 
 # The purpose of a run that a schedule asked for; such a run alarms when it misses a limit.
 SCHEDULED = "schedule"
@@ -68,8 +69,7 @@ def request_run(
         raise InvalidInputError("A budget is an amount of money above zero.")
     evaluator = evaluator_for(suite.workflow.slug)
     target, definition = current_target(suite.workflow), current_evaluator(suite.workflow)
-    if budget is None:
-        budget = Calling.of(content_of(target)).budget
+    limit = Calling.of(content_of(target)).budget if budget is None else budget
     with audit.atomic():
         run, created = EvalRun.objects.get_or_create(
             slot=slot,
@@ -83,14 +83,16 @@ def request_run(
                 "cases_total": suite.case_count,
                 "repeats": repeats,
                 "seed": seed,
-                "budget": budget,
+                "budget": limit,
                 "target": target,
                 "definition": definition,
                 "scorers": fingerprints(definition) if definition else {},
             },
         )
-        if (run.release_id, run.suite_id) != (release.pk, suite.pk):
-            raise StateConflictError(f"The slot {slot!r} is taken by another eval run.")
+        asked = (release.pk, suite.pk, repeats, seed)
+        is_same = (run.release_id, run.suite_id, run.repeats, run.seed) == asked
+        if not is_same or budget not in (None, run.budget):
+            raise StateConflictError("Another run was asked for from here. Load the page again.")
         if created:
             audit.record(
                 "eval_run.requested", run, actor=actor, workflow=suite.workflow.slug,
@@ -102,6 +104,15 @@ def request_run(
     return run
 
 
+def imports_count(workflow: Workflow) -> bool:
+    """Whether results of another tool are its evidence: nobody said how the workflow is called."""
+    try:
+        evaluator_for(workflow.slug)
+    except TargetError:
+        return True
+    return False
+
+
 def finished_run(release: Release, suite: SuiteVersion) -> EvalRun | None:
     """Return the newest finished run under today's evaluator, or None.
 
@@ -109,8 +120,8 @@ def finished_run(release: Release, suite: SuiteVersion) -> EvalRun | None:
     the newest imported run.
     """
     done = EvalRun.objects.filter(state=EvalRun.State.DONE, release=release, suite=suite)
-    try:
-        done = done.filter(evaluator=evaluator_for(suite.workflow.slug))
-    except TargetError:
+    if imports_count(suite.workflow):
         done = done.filter(purpose=IMPORTED)
+    else:
+        done = done.filter(evaluator=evaluator_for(suite.workflow.slug))
     return done.order_by("-finished_at", "-pk").first()

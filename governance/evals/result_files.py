@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
 
-from governance.common.canonical import digest, parse_json
+from governance.common.canonical import digest, parse_json_file
 from governance.common.errors import InvalidInputError
 from governance.common.json_shapes import list_of, mapping_of
 from governance.evals.inspect_archives import open_archive, unpacked
 
 LARGEST_FILE = 64 * 1024 * 1024  # bytes
 MOST_RESULTS = 500_000
+MOST_AMOUNT = 10_000_000.0  # of money or milliseconds, for one result
 ERRORED = 2  # promptfoo's failureReason: it could not run, which is not the same as a fail
 
 
@@ -68,10 +69,10 @@ def read_results(content: bytes, *, provider: str = "") -> Results:
         return _inspect_archive(content)
     if start.startswith(b"<"):
         return _junit(content)
-    found = parse_json(content)
+    found = parse_json_file(content)
     if isinstance(found, Mapping):
         if isinstance(found.get("eval"), Mapping):
-            return _inspect(found, found.get("samples"))
+            return _inspect(found, list_of(found.get("samples")))
         held = found.get("results")
         if isinstance(held, Mapping) and isinstance(held.get("results"), list):
             return _promptfoo(found, held, provider)
@@ -134,8 +135,8 @@ def _promptfoo_row(row: Mapping[str, Any]) -> Result:
         passed=None if is_error else bool(row.get("success")),
         metrics={} if is_error else _numbers({**scores, "score": row.get("score")}),
         output=_words(response.get("output")),
-        cost=_number(row.get("cost")),
-        latency_ms=_number(row.get("latencyMs")),
+        cost=_amount(row.get("cost")),
+        latency_ms=_amount(row.get("latencyMs")),
         error=_words(row.get("error") or "It could not run.")[:500] if is_error else "",
     )
 
@@ -145,18 +146,16 @@ def _inspect_archive(content: bytes) -> Results:
     entries = {entry.filename: entry for entry in archive.infolist()}
     if "header.json" not in entries:
         raise InvalidInputError("This is no .eval file of Inspect: it has no header.json.")
-    header = parse_json(unpacked(archive, entries["header.json"]))
+    header = parse_json_file(unpacked(archive, entries["header.json"]))
     if not isinstance(header, Mapping) or not isinstance(header.get("eval"), Mapping):
         raise InvalidInputError("This is no .eval file of Inspect.")
-    samples = [
-        parse_json(unpacked(archive, entries[name]))
-        for name in sorted(entries)
-        if name.startswith("samples/") and name.endswith(".json")
-    ]
-    return _inspect(header, samples)
+    names = [n for n in sorted(entries) if n.startswith("samples/") and n.endswith(".json")]
+    _check_number(len(names))
+    # One at a time: a sample with its events is large, what is kept of it is small.
+    return _inspect(header, (parse_json_file(unpacked(archive, entries[name])) for name in names))
 
 
-def _inspect(log: Mapping[str, Any], samples: Any) -> Results:
+def _inspect(log: Mapping[str, Any], samples: Iterable[Any]) -> Results:
     about = log["eval"]
     if log.get("status") != "success":
         raise InvalidInputError(f"The log's status is {log.get('status')!r}, not success.")
@@ -165,11 +164,12 @@ def _inspect(log: Mapping[str, Any], samples: Any) -> Results:
     revision, packages = mapping_of(about.get("revision")), mapping_of(about.get("packages"))
     if revision.get("dirty"):
         raise InvalidInputError("It ran on a working tree with changes that nobody committed.")
-    rows = [row for row in list_of(samples) if isinstance(row, Mapping)]
+    rows = [_sample(row) for row in samples if isinstance(row, Mapping)]
+    _check_number(len(rows))
     return Results(
         "inspect", str(packages.get("inspect_ai") or ""),
         {"scorers": about.get("scorers"), "metrics": about.get("metrics")},
-        [_sample(row) for row in _bounded(rows)],
+        rows,
         {"eval": str(about.get("eval_id") or about.get("run_id") or ""),
          "model": str(about.get("model") or ""), "task": str(about.get("task") or ""),
          "commit": str(revision.get("commit") or "")},
@@ -191,7 +191,7 @@ def _sample(row: Mapping[str, Any]) -> Result:
         passed=None if error or not known else all(value >= 1 for value in known.values()),
         metrics={} if error else known,
         output=_words(output.get("completion")),
-        latency_ms=None if (seconds := _number(row.get("total_time"))) is None else 1000 * seconds,
+        latency_ms=None if (seconds := _amount(row.get("total_time"))) is None else 1000 * seconds,
         error=_words(error.get("message") if isinstance(error, Mapping) else error)[:500]
         if error
         else "" if known else "It has no score.",
@@ -199,11 +199,15 @@ def _sample(row: Mapping[str, Any]) -> Result:
 
 
 def _junit(content: bytes) -> Results:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError("The file is not UTF-8. Save it as UTF-8.") from error
     # Entities can grow without end, and a file of tests needs none.
-    if re.search(rb"<!(DOCTYPE|ENTITY)", content, re.IGNORECASE):
+    if "\0" in text or re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise InvalidInputError("A JUnit file has no document type, and this one does.")
     try:
-        root = ElementTree.fromstring(content)  # noqa: S314 - no entities, checked above
+        root = ElementTree.fromstring(text)  # noqa: S314 - no entities, checked above
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidInputError(f"This is not valid XML: {error}") from error
     if root.tag not in ("testsuites", "testsuite"):
@@ -220,7 +224,7 @@ def _test(case: ElementTree.Element) -> Result:
     name, of = str(case.get("name") or ""), str(case.get("classname") or "")
     error, skipped = case.find("error"), case.find("skipped")
     broken = error if error is not None else skipped
-    seconds = _number(case.get("time"))
+    seconds = _amount(case.get("time"))
     return Result(
         names=(f"{of}.{name}" if of else name, name),
         input_digest="",
@@ -233,11 +237,15 @@ def _test(case: ElementTree.Element) -> Result:
 
 
 def _bounded(rows: Sequence[Any]) -> Iterator[Any]:
-    if not rows:
-        raise InvalidInputError("The file holds no result.")
-    if len(rows) > MOST_RESULTS:
-        raise InvalidInputError(f"More than {MOST_RESULTS:,} results are not read at once.")
+    _check_number(len(rows))
     yield from rows
+
+
+def _check_number(results: int) -> None:
+    if not results:
+        raise InvalidInputError("The file holds no result.")
+    if results > MOST_RESULTS:
+        raise InvalidInputError(f"More than {MOST_RESULTS:,} results are not read at once.")
 
 
 def _numbers(values: Mapping[Any, Any]) -> dict[str, float | bool]:
@@ -262,6 +270,12 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) and abs(number) < 1e9 else None
+
+
+def _amount(value: Any) -> float | None:
+    """Money or time; a negative one is none, not zero."""
+    number = _number(value)
+    return number if number is not None and 0 <= number <= MOST_AMOUNT else None
 
 
 def _words(value: Any) -> str:

@@ -22,6 +22,8 @@ from governance.releases.models import Release
 
 NAMED = 5  # cases that a refusal names
 WRITTEN = 1_000  # scores at once
+MOST_COST = Decimal(10) ** 10  # of a run
+LONGEST_FACT = 200
 
 
 def import_results(
@@ -43,13 +45,15 @@ def import_results(
         raise InvalidInputError("The suite belongs to another workflow.")
     found = read_results(content, provider=provider)
     rows, repeats = _matched(suite, found.results)
+    if sum((_money(result) or Decimal(0) for _, _, result in rows), Decimal(0)) >= MOST_COST:
+        raise InvalidInputError("The costs of this file add up to more than can be kept.")
     evaluator = digest({"tool": found.tool, "version": found.version, "scorers": found.scorers})
     file_digest = "sha256:" + hashlib.sha256(content).hexdigest()
     metrics = sorted({name for _, _, result in rows for name in result.metrics})
     moment = now()
     with audit.atomic():
         run, created = EvalRun.objects.get_or_create(
-            slot=f"import {file_digest[7:39]} {release.pk[7:23]} {suite.pk} {provider}"[:200],
+            slot=_fact(f"import {file_digest[7:39]} {release.pk[7:23]} {suite.pk} {provider}"),
             defaults={
                 "release": release, "suite": suite, "evaluator": evaluator, "purpose": IMPORTED,
                 "state": EvalRun.State.RUNNING, "requested_by_label": actor.as_actor().label,
@@ -57,8 +61,9 @@ def import_results(
                 "cases_total": suite.case_count,
                 "scorers": dict.fromkeys(metrics, evaluator),
                 "provenance": {
-                    "tool": found.tool, "version": found.version, "file": storable(name)[:200],
-                    "digest": file_digest, "by": actor.pk, **found.facts,
+                    "tool": found.tool, "version": _fact(found.version), "file": _fact(name),
+                    "digest": file_digest, "by": actor.pk,
+                    **{key: _fact(value) for key, value in found.facts.items()},
                 },
             },
         )  # fmt: skip
@@ -79,6 +84,11 @@ def import_results(
         facts = {"run": run.pk, "workflow": suite.workflow.slug}
         enqueue("rollouts.gate", f"run {run.pk}", facts)
     return run
+
+
+def _fact(value: object) -> str:
+    """Words from a file about itself, as the database can hold them."""
+    return storable(str(value))[:LONGEST_FACT]
 
 
 def _close(run: EvalRun, rows: Sequence[tuple[Case, int, Result]]) -> None:
@@ -143,4 +153,4 @@ def _score(run: EvalRun, case: Case, repeat: int, result: Result) -> Score:
 
 
 def _money(result: Result) -> Decimal | None:
-    return None if result.cost is None else Decimal(f"{max(0.0, result.cost):.8f}")
+    return None if result.cost is None else Decimal(f"{result.cost:.8f}")

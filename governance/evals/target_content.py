@@ -49,6 +49,7 @@ METHODS = ("GET", "POST", "PUT")
 MOST_MESSAGES = 50
 LARGEST = 64 * 1024  # characters of the canonical JSON
 LARGEST_BUDGET = Decimal(10) ** 7
+SMALLEST = Decimal("1e-8")  # of any amount
 _HOLE = re.compile(r"\{\{\s*((?:input|release)(?:\.[\w-]+)*)\s*\}\}")
 _ANY_HOLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,60}\Z")
@@ -62,9 +63,10 @@ def clean(content: Any) -> dict[str, Any]:
     Raises:
         InvalidInputError: in one sentence, with what is wrong.
     """
-    if not isinstance(content, Mapping) or content.get("kind") not in KINDS:
+    kind = content.get("kind") if isinstance(content, Mapping) else None
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidInputError(f"The kind of a target is one of {', '.join(KINDS)}.")
-    known = DEFAULTS[content["kind"]]
+    known = DEFAULTS[kind]
     if unknown := sorted(set(content) - set(known)):
         raise InvalidInputError(f"A target of this kind has no {unknown[0]!r}.")
     found = {**known, **content}
@@ -75,7 +77,7 @@ def clean(content: Any) -> dict[str, Any]:
     _whole(found, "per_minute", 0, 60_000)
     _whole(found, "tries", 1, 10)
     if found["budget"] != "":
-        found["budget"] = _amount(found["budget"], "The budget", above=Decimal(0))
+        found["budget"] = amount_of_money(found["budget"], "The budget", above=Decimal(0))
     if found["kind"] == "openai":
         _openai(found)
     elif found["kind"] == "http":
@@ -102,7 +104,7 @@ def _openai(found: dict[str, Any]) -> None:
     if taken := sorted({"model", "messages", "stream", "n"} & set(found["parameters"])):
         raise InvalidInputError(f"The parameter {taken[0]!r} is set by the target itself.")
     for name in ("price_in", "price_out"):
-        found[name] = _amount(found[name], "A price per million tokens")
+        found[name] = amount_of_money(found[name], "A price per million tokens")
     _holes([message["content"] for message in messages])
     _paths(found["paths"])
 
@@ -112,6 +114,8 @@ def _http(found: dict[str, Any]) -> None:
         raise InvalidInputError(f"The method is one of {', '.join(METHODS)}.")
     _address(str(found["url"]))
     _secret(found["secret"])
+    if not isinstance(found["headers"], Mapping):
+        raise InvalidInputError('Headers are an object, such as {"X-Team": "support"}.')
     for name in (found["secret_header"], *found["headers"]):
         if not isinstance(name, str) or not _HEADER.match(name):
             raise InvalidInputError(f"{name!r} is no name of a header.")
@@ -237,12 +241,18 @@ def _whole(found: Mapping[str, Any], name: str, least: int, most: int) -> None:
         raise InvalidInputError(f"{said.capitalize()}: a whole number from {least} to {most:,}.")
 
 
-def _amount(value: Any, what: str, *, above: Decimal | None = None) -> str:
-    """An amount of money as text, so that no digit is lost."""
+def amount_of_money(value: Any, what: str, *, above: Decimal | None = None) -> str:
+    """Return an amount of money as text, so that no digit is lost.
+
+    Raises:
+        InvalidInputError: it is none, too large, or has more decimals than are kept.
+    """
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or not 0 <= amount <= LARGEST_BUDGET or amount == above:
         raise InvalidInputError(f"{what} is an amount of money.")
+    if amount != amount.quantize(SMALLEST):
+        raise InvalidInputError(f"{what} has at most 8 decimals.")
     return f"{amount.normalize():f}"

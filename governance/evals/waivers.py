@@ -9,6 +9,7 @@ from typing import Any
 from governance import audit
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
+from governance.evals.actors import lock
 from governance.evals.decision_models import GateWaiver
 from governance.evals.gate_beside import (
     OPEN_ROW,
@@ -17,6 +18,7 @@ from governance.evals.gate_beside import (
     Waiver,
 )
 from governance.evals.models import GatePolicy, GateReport
+from governance.evals.policies import current_policy
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
 from governance.releases.models import Component, Release
@@ -95,7 +97,13 @@ def grant_waiver(
             "This cannot be set aside: only what is not shown either way, and never the primary"
             " metric, a hard rule or harm that was seen."
         )
+    lock(report.workflow)
     moment = now()
+    if current_policy(report.workflow, report.policy.risk) != report.policy:
+        raise StateConflictError(
+            "Another gate policy is in force by now. Ask for the release again, and look at what"
+            " its gate finds."
+        )
     if _open(report.candidate, report.policy).filter(
         code=code, suite=suite, metric=metric, expires_at__gt=moment
     ).exists():  # fmt: skip

@@ -91,6 +91,17 @@ def test_the_exit_code_says_the_verdict(
     assert run(server.url, "--release", DIGEST, *words) == code
 
 
+def test_a_verdict_that_cannot_be_written_is_said_and_is_no_failed_gate(
+    server: Scripted, run: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answers(server)
+    (tmp_path / "file").write_text("")
+    assert run(server.url, "--release", DIGEST, "--junit", str(tmp_path / "file" / "x.xml")) == 3
+    said = capsys.readouterr()
+    assert "Pass: every test is met." in said.out
+    assert "could not be written" in said.err
+
+
 def test_what_cannot_be_asked_is_an_exit_code_of_its_own(
     server: Scripted, run: Callable[..., int], no_waiting: list[float],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
@@ -106,6 +117,12 @@ def test_what_cannot_be_asked_is_an_exit_code_of_its_own(
     assert run("http://127.0.0.1:9", "--release", DIGEST) == 3
     assert run("ftp://nowhere", "--release", DIGEST) == 3
     assert run(server.url, "--release", str(tmp_path / "missing.json")) == 3
+    (tmp_path / "deep.json").write_text("[" * 20_000)
+    deep = str(tmp_path / "deep.json")
+    assert run(server.url, "--workflow", "w", "--release", deep) == 3
+    for seconds in ("nan", "inf", "-1", "soon"):
+        with pytest.raises(SystemExit):
+            run(server.url, "--release", DIGEST, "--timeout", seconds)
     monkeypatch.delenv("COUNTERSIGN_TOKEN")
     assert run(server.url, "--release", DIGEST) == 3
     assert not (tmp_path / "out").exists()  # no verdict, no file that could be taken for one

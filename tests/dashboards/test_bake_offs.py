@@ -119,7 +119,8 @@ def test_pressing_twice_starts_one_and_another_mark_is_told_of_it(
         ({"releases": []}, 422, "Choose 2 to 8 releases."),
         ({"repeats": "21"}, 422, "less than or equal to 20"),
         ({"mark": "a b"}, 422, "valid value"),
-        ({"reference": "sha256:" + "0" * 64}, 404, ""),
+        ({"reference": "sha256:" + "0" * 64}, 422, "Choose releases of this workflow."),
+        ({"releases": ["a\x00", "b"]}, 422, "Choose releases of this workflow."),
         ({"title": "x\x00y"}, 422, "Null characters"),
     ],
 )

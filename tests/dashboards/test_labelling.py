@@ -115,6 +115,16 @@ def test_what_was_typed_is_kept_when_somebody_was_faster(
     assert "You wrote: complaint" in answer.content.decode()
 
 
+def test_a_long_answer_is_kept_whole(ran: None, analyst: User, login: Login) -> None:
+    client = login(analyst)
+    client.post(f"{SUITE}sample/", {"days": 7, "size": 1})
+    assert "at least one of each segment" in client.get(f"{SUITE}labelling/").content.decode()
+    edit = SuiteEdit.objects.filter(state="open", content__expected={})[0].pk
+    long = "x" * 6_000
+    client.post(f"{SUITE}label/", {"edit": edit, "judged": "answer", "answer": long})
+    assert SuiteEdit.objects.filter(content__expected={"answer": long}).count() == 1
+
+
 def test_without_a_source_the_page_says_what_to_do(
     workflow: Workflow, analyst: User, cfo: User, controller: User, login: Login, settings: Any
 ) -> None:

@@ -11,12 +11,15 @@ from django.test import Client
 
 from dashboards.policy_forms import PolicyFields
 from dashboards.policy_words import EXAMPLE
-from governance.evals.models import GatePolicy
+from governance.evals.models import EvalRun, GatePolicy
+from governance.evals.policies import effect_of
 from governance.evals.policy import GatePolicy as Rules
-from governance.evals.services import confirm_policy, current_policy, set_policy
+from governance.evals.requests import request_run
+from governance.evals.services import confirm_policy, current_policy, freeze_suite, set_policy
 from governance.people.models import User
 from governance.rollouts.models import Promotion
 from governance.workflows.models import Workflow
+from tests.rollouts.conftest import work
 
 pytestmark = pytest.mark.django_db
 Login = Callable[[User], Client]
@@ -70,6 +73,27 @@ def test_a_proposal_says_what_it_would_have_made_of_the_last_decisions(
     assert "withdrawn by" in page
 
 
+def test_a_proposal_judges_by_its_own_suites_as_its_gate_would(
+    waiting: Promotion, workflow: Workflow, analyst: User, owner: User
+) -> None:
+    """The adversarial runs of a report do not count for a policy that asks for golden cases."""
+    report = waiting.gate_report
+    assert report is not None
+    hard = [{"key": "a0", "input": {"number": 0}, "expected": {"answer": "never"},
+             "must_pass": True, "channel": "direct", "reason": "It must hold."}]  # fmt: skip
+    suite = freeze_suite(workflow, "adversarial", hard, actor=analyst)
+    run = request_run(report.candidate, suite, actor=analyst, purpose="request", slot="hard")
+    work()
+    report.runs.add(run)
+    before = EvalRun.objects.get(pk=run.pk)
+    assert before.summary["passed"] == {"n": 1, "sum": 0}
+    rules = {
+        "suites": {"golden": {}}, "primary": {"metric": "correct"}, "hard_rules": ["must_pass"],
+    }  # fmt: skip
+    (decision,) = effect_of(workflow, rules)["decisions"]
+    assert decision["would_be"] == "pass"
+
+
 def test_a_class_of_change_may_have_its_own_policy_and_others_keep_theirs(
     waiting: Promotion, workflow: Workflow, owner: User, analyst: User, login: Login
 ) -> None:
@@ -89,6 +113,13 @@ def test_a_class_of_change_may_have_its_own_policy_and_others_keep_theirs(
     assert "Every change that has no policy of its own" in page
 
 
+def _said(**changes: Any) -> str:
+    """A policy with something wrong in it, as JSON."""
+    return json.dumps(
+        {"suites": {"golden": {}}, "primary": {"metric": "correct"}, "hard_rules": [], **changes}
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -96,6 +127,15 @@ def test_a_class_of_change_may_have_its_own_policy_and_others_keep_theirs(
         ('{"suites": {"golden": {}}}', "judges nothing"),
         ('{"suites": {"silver": {}}, "floors": []}', "Unknown suite"),
         ("nonsense", "not valid JSON"),
+        (_said(suites={"recent": {"max_age_days": "7"}}), "whole number of days"),
+        (_said(suites={"recent": {"max_age_days": [1]}}), "whole number of days"),
+        (_said(hard_rules=5), "hard_rules: expected a list"),
+        (_said(hard_rules=None), "hard_rules: expected a list"),
+        (_said(hard_rules=[{}]), "hard_rules: expected a list"),
+        (_said(primary={"metric": "correct", "suites": 5}), "suites: expected a list"),
+        (_said(primary={"metric": "correct", "suites": [["golden"]]}), "suites: expected a list"),
+        (_said(evaluator="\0"), "begins with sha256:"),
+        (_said(guardrails=[{"metric": "cost", "margin_percent": 1_000_000}]), "to 1,000"),
     ],
 )
 def test_what_is_no_policy_is_said_and_nothing_typed_is_lost(

@@ -147,6 +147,26 @@ def test_scorers_of_every_kind_come_back_from_their_lines_as_they_were(
     assert again.status_code == 409  # nothing changed
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "exact", "role": []}, "a role is correct"),
+        ({"kind": "exact", "role": {}}, "a role is correct"),
+        ({"kind": "callable", "call": []}, "EVAL_SCORERS"),
+        ({**JUDGE, "price_in": "1e999999"}, "amount of money"),
+        ({**JUDGE, "price_in": "1e9999999"}, "amount of money"),
+        ({**JUDGE, "tries": 1.5}, "whole number"),
+    ],
+)
+def test_what_is_no_scorer_is_refused_in_one_sentence(
+    workflow: Workflow, analyst: User, login: Login, changes: dict[str, Any], words: str
+) -> None:
+    sent = {"content": json.dumps({"scorers": [{"name": "x", **changes}]}), "reason": "Try."}
+    answer = login(analyst).post(f"{URL}set/", sent)
+    assert answer.status_code == 422
+    assert words in answer.content.decode()
+
+
 def test_a_scorer_is_added_and_removed_and_what_is_typed_stays(
     workflow: Workflow, analyst: User, login: Login
 ) -> None:

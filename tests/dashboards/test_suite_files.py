@@ -110,6 +110,7 @@ def test_what_was_not_previewed_is_not_imported(
     waits = send(client, act="import", seen=fresh.seen, into="version")
     assert waits.status_code == 409
     assert "Edits wait in the draft" in waits.content.decode()
+    assert waits.context["kept"]  # the file stays: no need to choose it again
     assert SuiteEdit.objects.count() == 1
 
 
@@ -138,6 +139,20 @@ def test_bad_files_leave_a_sentence_and_nothing_else(
         assert "Nothing was imported." in answer.content.decode()
 
 
+def test_a_file_of_any_name_is_imported(workflow: Workflow, analyst: User, login: Login) -> None:
+    client = login(analyst)
+    for name in ("n" * 240 + ".csv", " begins with a blank.csv"):
+        shown = send(client, filename=name)
+        said = {"act": "import", "into": "draft", "seen": shown.context["plan"].seen}
+        kept = {"kept": shown.context["kept"], "name": shown.context["plan"].name}
+        assert client.post(URL, {**said, **kept}).status_code == 302, name
+        login(analyst).post(URL.replace("import", "undo"), {"mark": _mark(client)})
+
+
+def _mark(client: Client) -> str:
+    return str(client.get(URL.replace("import/", "")).context["mark"])
+
+
 def test_hidden_fields_that_are_broken_ask_for_the_file_again(
     workflow: Workflow, analyst: User, login: Login
 ) -> None:
@@ -160,6 +175,7 @@ def test_what_was_exported_comes_back_unchanged(
         {"key": "twin 1", "input": {"text": "a\nb"}, "expected": {"answer": "x;y,z\t"},
          "reason": "\u202etxt"},
         {"key": "twin 2", "input": {"text": "a\nb"}, "expected": {"answer": "x"}, "reason": "r"},
+        {"key": "'=1", "input": {"text": "''+2"}, "expected": {"answer": "'x"}, "reason": "'"},
     ]  # fmt: skip
     freeze_suite(workflow, "golden", odd, actor=analyst)
     url = "/evals/suites/support-triage/golden/export/"
@@ -169,7 +185,7 @@ def test_what_was_exported_comes_back_unchanged(
     if form == "csv":
         assert "\n=cmd" not in raw.decode()
     plan = send(login(analyst), raw, filename=f"x.{form}", replaces="on").context["plan"]
-    assert (plan.same, plan.edits, plan.refused) == (3, 0, [])
+    assert (plan.same, plan.edits, plan.refused) == (4, 0, [])
     assert AuditEvent.objects.filter(verb="suite.exported").count() == 1
     assert login(cfo).post(url, {"format": "xls"}).status_code == 422
 

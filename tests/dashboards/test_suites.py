@@ -164,6 +164,8 @@ def test_a_case_is_taken_out_and_an_edit_is_undone(
     assert client.post(f"{SUITE}undo/", {"edit": edit.pk}).status_code == 302
     assert client.post(f"{SUITE}undo/", {"edit": edit.pk}).status_code == 409
     assert client.get(SUITE).context["edit_count"] == 0
+    for nonsense in ("-5", "12abc", "x", "", "9" * 30):
+        assert client.post(f"{SUITE}undo/", {"edit": nonsense}).status_code == 404
     # An edit back to what is frozen leaves no edit.
     put(client, key="c001", seen=client.get(f"{EDIT}?key=c001").context["typed"]["seen"])
     back = {
@@ -172,6 +174,33 @@ def test_a_case_is_taken_out_and_an_edit_is_undone(
     }  # fmt: skip
     put(client, key="c001", seen=client.get(f"{EDIT}?key=c001").context["typed"]["seen"], **back)
     assert client.get(SUITE).context["edit_count"] == 0
+
+
+def test_a_draft_that_changed_is_not_taken_back_unseen(
+    workflow: Workflow, analyst: User, builder: User, login: Login
+) -> None:
+    client = login(analyst)
+    put(client, key="mine")
+    mark = client.get(SUITE).context["mark"]
+    put(login(builder), key="theirs")
+    assert client.post(f"{SUITE}undo/", {"mark": mark}).status_code == 409
+    assert client.post(f"{SUITE}undo/").status_code == 409
+    assert client.get(SUITE).context["edit_count"] == 2
+    page = client.get(SUITE)
+    assert f'name="mark" value="{page.context["mark"]}"' in page.content.decode()
+    assert client.post(f"{SUITE}undo/", {"mark": page.context["mark"]}).status_code == 302
+    assert client.get(SUITE).context["edit_count"] == 0
+
+
+def test_a_change_of_type_alone_is_a_change(
+    workflow: Workflow, analyst: User, login: Login
+) -> None:
+    freeze_suite(workflow, "golden", cases(1, input={"n": 1}), actor=analyst)
+    client = login(analyst)
+    seen = client.get(f"{EDIT}?key=c000").context["typed"]["seen"]
+    answer = put(client, key="c000", seen=seen, text='{"n": true}', answer="parcel")
+    assert answer.status_code == 302
+    assert client.get(SUITE).context["edit_count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -183,6 +212,11 @@ def test_a_case_is_taken_out_and_an_edit_is_undone(
         ("golden", {"more": "[1]"}, "one JSON object"),
         ("golden", {"more": '{"a": NaN}'}, "NaN"),
         ("golden", {"must_escalate": "on", "must_not_escalate": "on"}, "cannot both"),
+        (
+            "golden",
+            {"must_escalate": "on", "expected": '{"must_not_escalate": true}'},
+            "cannot both",
+        ),
         ("golden", {"key": "k" * 121}, "120"),
         ("adversarial", {}, "reaches the workflow"),
     ],

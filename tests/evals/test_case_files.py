@@ -97,6 +97,10 @@ def test_cells_may_hold_json_formulas_and_fields_of_the_input() -> None:
         (b"a: &x [1]\ntests: [*x]", "a.yaml", "aliases"),
         (b"tests: more.csv", "a.yaml", "another file"),
         (b"PK\x03\x04broken", "a.eval", "broken"),
+        (b"id,input," + b"x" * 300_000 + b"\n1,2,3\n", "a.csv", "first line cannot be read"),
+        (b'{"a":' + b"[" * 3_000 + b"\nx", "a.json", "nested|not valid"),
+        (b'{"a":' + b"[" * 3_000 + b"\nx", "a.csv", "nested|not valid"),
+        (b"[" + b"{}," * 3_000_000 + b"{}]", "a.json", "more than 4,000,000 parts"),
     ],
 )
 def test_what_is_no_file_of_cases_is_refused_in_one_sentence(
@@ -177,3 +181,29 @@ def test_an_archive_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Mo
         archive.writestr("samples/1.json", " " * 2_000)
     with pytest.raises(InvalidInputError, match="larger than"):
         read(packed.getvalue(), "log.eval")
+    monkeypatch.setattr(inspect_archives, "LARGEST_UNPACKED", 4_000)
+    monkeypatch.setattr(inspect_archives, "LARGEST_SAMPLE", 1_000)
+    (line,) = read(packed.getvalue(), "log.eval")
+    assert line.case is None
+
+
+@pytest.mark.parametrize("sample", ["5", "true", "null", '["id"]', "{", ""])
+def test_a_sample_that_is_no_object_is_refused_by_its_line(sample: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("samples/1.json", sample)
+    (line,) = read(packed.getvalue(), "log.eval")
+    assert line.case is None
+
+
+def test_an_archive_that_is_damaged_inside_is_refused_by_its_line_or_as_a_whole() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/1.json", "abc" * 1_000)
+    whole = packed.getvalue()
+    start = whole.index(b"samples/1.json") + len("samples/1.json")
+    (line,) = read(whole[:start] + b"\xff\xff\xff\xff" + whole[start + 4 :], "log.eval")
+    assert line.case is None
+    at = whole.index(b"PK\x01\x02") + 6  # the version that is needed to unpack it
+    with pytest.raises(InvalidInputError, match="broken"):
+        read(whole[:at] + b"\xc8\x00" + whole[at + 2 :], "log.eval")

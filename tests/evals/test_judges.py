@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from governance.audit.models import AuditEvent
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.evals import calibration
 from governance.evals.calibration import count, judge_named, to_label
-from governance.evals.models import EvalRun, GateReport, SuiteVersion
+from governance.evals.models import EvalRun, GateReport, Score, SuiteVersion
 from governance.evals.services import (
     calibrate,
     confirm_policy,
@@ -134,6 +135,12 @@ def test_a_judge_counts_once_people_agree_and_another_prompt_voids_it(
         label_answer(shown[0], found, good=True, actor=builder)
     made = calibrate(workflow, "helpful", actor=owner)
     assert (made.passed, made.content["tpr"][0], made.content["tnr"][0]) == (True, 1, 1)
+    with pytest.raises(StateConflictError, match="Nothing was labelled since"):
+        calibrate(workflow, "helpful", actor=owner)
+    assert AuditEvent.objects.filter(verb="judge.labelled").count() == 120
+    Score.objects.filter(pk=shown[121].pk).update(error="It broke.")
+    with pytest.raises(InvalidInputError, match="did not grade"):
+        label_answer(shown[121], found, good=True, actor=builder)
     assert judge(workflow, candidate, base, policy).verdict == GateReport.Verdict.PASS
 
     content["scorers"][1]["prompt"] = "Does it help a lot?"

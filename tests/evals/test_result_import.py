@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from governance.audit.models import AuditEvent
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
+from governance.evals import result_import
 from governance.evals.contributors import editors_since
 from governance.evals.models import EvalRun, GateReport, SuiteVersion
 from governance.evals.result_files import read_results
@@ -31,6 +33,7 @@ from tests.evals.conftest import cases
 
 Make = Callable[..., Release]
 COUNT = 60
+ENTITY = '<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>'
 
 
 def promptfoo(right: int, *, repeats: int = 1, version: int = 3, **changes: Any) -> bytes:
@@ -180,10 +183,22 @@ def test_what_could_not_run_is_an_error_and_not_a_fail(
         (json.dumps(inspect(45, invalidated=True)).encode(), "invalidated"),
         (json.dumps(inspect(45, eval={"revision": {"dirty": True}})).encode(), "nobody committed"),
         (json.dumps(inspect(45, samples=[])).encode(), "holds no result"),
-        (b'<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>', "no document type"),
+        (ENTITY.encode(), "no document type"),
         (b"<testsuite>", "not valid XML"),
         (b"<html/>", "no JUnit file"),
         (b"PK\x03\x04nonsense", ".eval file is broken"),
+        (
+            '<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>'.encode("utf-16-le"),
+            "none of the|UTF-8|no doc",
+        ),
+        (
+            '\ufeff<!DOCTYPE x [<!ENTITY a "b">]><testsuite/>'.encode("utf-16"),
+            "none of|UTF-8|valid",
+        ),
+        (
+            promptfoo(45, rows={n: {"cost": 9e6} for n in range(COUNT)} | {0: {"vars": {}}}),
+            "no case",
+        ),
     ],
 )
 def test_what_is_no_whole_evidence_is_refused_in_one_sentence(
@@ -220,3 +235,24 @@ def test_a_lying_archive_and_odd_values_do_no_harm() -> None:
     odd = promptfoo(5, rows={0: {"cost": "NaN", "latencyMs": None, "namedScores": [1]}})
     first = read_results(odd).results[0]
     assert (first.cost, first.latency_ms, dict(first.metrics)) == (None, None, {"score": 1.0})
+    below = read_results(promptfoo(5, rows={0: {"cost": -5, "latencyMs": -500}})).results[0]
+    assert (below.cost, below.latency_ms) == (None, None)  # nothing known, which is not zero
+    named = b'<?xml version="1.0" encoding="nonsense"?>' + junit(5)
+    assert len(read_results(named).results) == COUNT
+
+
+def test_what_a_file_says_of_itself_is_kept_whatever_is_in_it(
+    suite: SuiteVersion, make_release: Make, analyst: User
+) -> None:
+    odd = promptfoo(
+        45, evalId="a\0b\ud800", metadata={"promptfooVersion": "1\0"},
+        rows={n: {"prompt": {"label": "v\0" + "x" * 500}} for n in range(COUNT)},
+    )  # fmt: skip
+    run = import_results(make_release(), suite, odd, "r\0.json", actor=analyst)
+    assert "\0" not in "".join(map(str, run.provenance.values()))
+    dear = promptfoo(45, rows={n: {"cost": 1e7} for n in range(COUNT)})
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(result_import, "MOST_COST", Decimal(10) ** 8)
+        with pytest.raises(InvalidInputError, match="add up to more"):
+            import_results(make_release(), suite, dear, "r.json", actor=analyst)

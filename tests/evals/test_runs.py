@@ -106,6 +106,9 @@ def test_the_same_slot_is_the_same_run_and_never_another(
     assert Job.objects.filter(kind="evals.run").count() == 1
     with pytest.raises(StateConflictError):
         request_run(other, golden, **ask)
+    for more in ({"repeats": 2}, {"seed": 1}, {"budget": Decimal(5)}):
+        with pytest.raises(StateConflictError, match="Load the page again"):
+            request_run(first, golden, **{**ask, **more})
     with pytest.raises(NotAllowedError):
         request_run(first, golden, **{**ask, "actor": outsider, "slot": "b"})
 

@@ -305,6 +305,11 @@ def test_a_target_changes_the_evaluator_and_its_author_until_another_person_conf
         ({"concurrency": True}, "from 1 to 32"),
         ({"paths": {"answer": "a..b["}}, "no JMESPath"),
         ({"paths": {"latency": "a"}}, "Paths are named"),
+        ({"kind": []}, "one of callable, openai, http"),
+        ({"kind": {}}, "one of callable, openai, http"),
+        ({"budget": "0.0000000000001"}, "at most 8 decimals"),
+        ({"budget": "1e-4000000"}, "at most 8 decimals"),
+        ({"price_in": "1e9999999"}, "amount of money"),
     ],
 )
 def test_what_is_no_target_is_refused_in_one_sentence(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from governance.audit.models import AuditEvent
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
 from governance.common.time import now
+from governance.evals.decision_models import GateWaiver
 from governance.evals.gate import Verdict
 from governance.evals.gate import judge as judge_purely
 from governance.evals.gate_beside import OPEN_ROW, PilotEvidence, Waiver
@@ -161,6 +165,42 @@ def test_a_waiver_is_named_reasoned_ends_and_is_seen_by_the_next_gate(
     verbs = set(AuditEvent.objects.values_list("verb", flat=True))
     assert {"gate.waived", "gate.waiver_revoked"} <= verbs
     assert made.expires_at - now() <= timedelta(days=7)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_set_the_same_finding_aside_at_once_make_one_waiver(
+    open_report: GateReport, owner: User, cfo: User
+) -> None:
+    ready = threading.Barrier(2, timeout=30)
+
+    def ask(actor: User) -> str:
+        try:
+            ready.wait()
+            grant_waiver(
+                GateReport.objects.get(pk=open_report.pk), code="too_few_cases", suite="golden",
+                metric="", reason=REASON, days=7, actor=actor,
+            )  # fmt: skip
+        except StateConflictError:
+            return "refused"
+        finally:
+            connection.close()
+        return "made"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(ask, (owner, cfo))) == ["made", "refused"]
+    assert GateWaiver.objects.count() == 1
+
+
+def test_nothing_is_set_aside_of_a_policy_that_judges_no_more(
+    open_report: GateReport, workflow: Workflow, owner: User, analyst: User, cfo: User
+) -> None:
+    rules = {"suites": {"golden": {"min_cases": 50}}, "primary": {"metric": "correct"}}
+    confirm_policy(set_policy(workflow, rules, actor=owner), actor=analyst)
+    with pytest.raises(StateConflictError, match="Another gate policy"):
+        grant_waiver(
+            open_report, code="too_few_cases", suite="golden", metric="", reason=REASON, days=7,
+            actor=cfo,
+        )  # fmt: skip
 
 
 def test_whoever_made_something_of_the_release_does_not_set_its_finding_aside(

@@ -39,6 +39,7 @@ CASE: dict[str, Any] = {
 }  # fmt: skip
 # The mark says what the person was looking at: it comes with the world.
 FREEZE: dict[str, Any] = {"reason": "Mail that was missing."}
+UNDO: dict[str, Any] = {}
 REMOVE: dict[str, Any] = {"reason": "Nobody writes that.", "key": "draft"}
 FILE = b"id,input,expected\n1,Where is it?,parcel\n"
 IMPORT: dict[str, Any] = {
@@ -53,7 +54,7 @@ ROWS: dict[str, Row] = {
     "suite-compare": Row(READERS, key="suite"),
     "suite-case-edit": Row(EDITS, EDITS, key="suite", data=CASE),
     "suite-case-remove": Row(NONE, EDITS, key="suite", data=REMOVE),
-    "suite-undo": Row(NONE, EDITS, key="suite"),
+    "suite-undo": Row(NONE, EDITS, key="suite", data=UNDO),
     "suite-freeze": Row(NONE, EDITS, key="suite", data=FREEZE),
     "suite-labelling": Row(READERS, key="recent suite"),
     "suite-sample": Row(NONE, EDITS, key="recent suite of nothing", data={"days": 7, "size": 5}),
@@ -83,7 +84,7 @@ def extend(world: World, cast: Cast) -> None:
     world["suite"] = (slug, "golden")
     world["suite with a case"] = (slug, "adversarial")
     world["suite to confirm"] = (slug, "adversarial")
-    FREEZE["mark"] = draft_mark(workflow, "golden")
+    FREEZE["mark"] = UNDO["mark"] = draft_mark(workflow, "golden")
     REMOVE["mark"] = digest_of(case_now(workflow, "golden", "draft"))
 
 

@@ -31,14 +31,18 @@ def main(words: Sequence[str] | None = None) -> int:
         gate = _gate(client, asked)
     except CountersignError as error:
         return _trouble(str(error))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return _trouble(f"{asked.release}: {error}")
     finally:
         client.close()
-    if asked.junit:
-        asked.junit.parent.mkdir(parents=True, exist_ok=True)
-        asked.junit.write_bytes(junit(gate))
     _report(gate)
+    if asked.junit:
+        try:
+            asked.junit.parent.mkdir(parents=True, exist_ok=True)
+            asked.junit.write_bytes(junit(gate))
+        except OSError as error:
+            # The verdict stands; a pipeline that wants the file must not take it for a failed gate.
+            return _trouble(f"the verdict could not be written to {asked.junit}: {error}")
     return gate.exit_code
 
 
@@ -59,11 +63,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--road", choices=("promotion", "maintenance"), default="promotion")
     add("--key", default="", help="what makes this run one and the same; default: the CI run's id")
     add("--junit", type=Path, help="write the verdict to this file as JUnit XML")
-    add("--timeout", type=float, default=3600.0, help="seconds to wait for the gate (3600)")
+    add("--timeout", type=_seconds, default=3600.0, help="seconds to wait for the gate (3600)")
     add("--url", default=os.environ.get("COUNTERSIGN_URL", ""), help="or COUNTERSIGN_URL")
     add("--token-env", default="COUNTERSIGN_TOKEN", metavar="NAME",
         help="the variable that holds the token (COUNTERSIGN_TOKEN)")  # fmt: skip
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
 
 
 def _gate(client: GateClient, asked: argparse.Namespace) -> Gate:
