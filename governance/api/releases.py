@@ -206,7 +206,10 @@ def _faults(errors: Iterable[Any]) -> str:
     parts = []
     for fault in errors:
         field = ".".join(str(step) for step in fault["loc"] if step != "body")
-        parts.append(f"{field}: {fault['msg']}" if field else fault["msg"])
+        said = fault["msg"]
+        if fault.get("ctx", {}).get("pattern") == TEXT:
+            said = "it holds a NUL character, which cannot be stored"
+        parts.append(f"{field or 'The body'}: {said}")
     return "; ".join(parts)[:1000] or "The request is not valid."
 
 
