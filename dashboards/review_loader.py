@@ -70,6 +70,7 @@ def load_review(
             "owner", "live__release", "live__last_known_good", "live__pilot_release"
         )
     )
+    user.found_to_see = [workflow.pk for workflow in workflows] or None
     kpis = _kpis(user, last_day)
     changes = _changes(workflows, last_day)
     names = release_names(changes, [w.live.release for w in workflows if hasattr(w, "live")])

@@ -34,6 +34,10 @@ class User(AbstractUser):
         default=False, help_text="May make an emergency change; a second person must ratify it."
     )
 
+    # The ids of the workflows that this person was found to see, set by a page that asked for them
+    # already: its many other queries need not find them out again. It ends with the request.
+    found_to_see: list[int] | None = None
+
     def __str__(self) -> str:
         return self.job_title or self.get_full_name() or self.username
 

@@ -20,6 +20,8 @@ class WorkflowQuerySet(models.QuerySet["Workflow"]):
             return self
         if not user.is_active:
             return self.none()
+        if user.found_to_see is not None:
+            return self.filter(pk__in=user.found_to_see)
         people = user.decides_for()
         leads = Workflow.objects.filter(kpis__is_lead=True, kpis__owner__in=people)
         return self.filter(models.Q(owner__in=people) | models.Q(pk__in=leads.values("pk")))
