@@ -23,12 +23,6 @@ from tests.dashboards.sessions import approve, confirmed, propose  # noqa: F401 
 pytestmark = pytest.mark.django_db(transaction=True)
 Login = Callable[[User], Client]
 DAY = timedelta(days=1)
-EMERGENCY = "/workflows/support-triage/emergency/"
-ENVELOPE = {
-    "workflow": "support-triage", "title": "Nightly refresh", "slot": "model",
-    "uses_per_week": "3", "days": "60", "share_1": "5", "minutes_1": "60", "runs_1": "50",
-    "reason": "Small and repeating.",
-}  # fmt: skip
 
 
 def test_a_freeze_is_set_shown_by_month_and_lifted(cfo: User, login: Login, live: Release) -> None:

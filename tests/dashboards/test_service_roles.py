@@ -23,10 +23,8 @@ from tests.dashboards.role_rows import (
     BUILDER,
     EXECUTIVE,
     GOES_BACK,
-    NOBODY,
     OTHER_OWNER,
     OWNER,
-    ROLES,
     World,
 )  # fmt: skip
 from tests.dashboards.sessions import approve, confirmed, propose
@@ -35,7 +33,6 @@ from tests.faults.conftest import figure
 __all__ = ("approve", "confirmed", "figure", "propose")
 world, people = pages.world, pages.people
 Figure = Callable[..., None]
-EVERY_ROLE = set(ROLES) - {NOBODY}
 SECOND = {EXECUTIVE, OTHER_OWNER}
 MAKES_POST_MORTEMS = GOES_BACK
 Call = Callable[[Any, User], object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -21,7 +20,6 @@ from governance.workflows.models import Workflow
 from tests.rollouts.conftest import report
 
 pytestmark = pytest.mark.django_db(transaction=True)
-Make = Callable[..., Release]
 
 
 @pytest.fixture

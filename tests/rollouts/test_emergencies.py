@@ -19,10 +19,8 @@ from governance.workflows.models import Workflow
 from tests.rollouts.conftest import again
 
 pytestmark = pytest.mark.django_db(transaction=True)
-Approve = Callable[[Promotion, User], Promotion]
 Propose = Callable[..., Promotion]
 Make = Callable[..., Release]
-STEPS = [{"share": 500, "minutes": 0, "runs": 0}, {"share": 2500, "minutes": 0, "runs": 0}]
 
 
 @pytest.fixture

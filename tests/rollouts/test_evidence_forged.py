@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from governance.audit import keys
 from tests.rollouts import packs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_key")]
-DAY = timedelta(days=1)
 
 
 def test_one_changed_byte_in_any_file_is_found_and_the_file_named(

@@ -30,7 +30,6 @@ from tests.conftest import TESTER, _flush
 from tests.rollouts.conftest import report, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
-Make = Callable[..., Release]
 
 
 def written(post_mortem: PostMortem, writer: User) -> None:

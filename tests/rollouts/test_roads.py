@@ -24,7 +24,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Approve = Callable[[Promotion, User], Promotion]
 Propose = Callable[..., Promotion]
 Make = Callable[..., Release]
-STEPS = [{"share": 500, "minutes": 0, "runs": 0}, {"share": 2500, "minutes": 0, "runs": 0}]
 
 
 def test_every_decision_is_signed_with_who_why_how_and_on_which_bytes(
