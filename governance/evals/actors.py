@@ -11,8 +11,14 @@ EDITORS = (User.Role.ANALYST, User.Role.BUILDER)
 
 
 def edits(user: User, workflow: Workflow) -> bool:
-    """Analysts, builders, and the owner of the workflow."""
-    return user.role in EDITORS or workflow.owner_id == user.pk
+    """Analysts, builders, the owner of the workflow, and its KPI owner."""
+    return user.role in EDITORS or workflow.owner_id == user.pk or is_kpi_owner(user, workflow)
+
+
+def is_kpi_owner(user: User, workflow: Workflow) -> bool:
+    """The owner of the lead KPI; where none is marked, the owner of the workflow."""
+    leads: list[int] = list(workflow.kpis.filter(is_lead=True).values_list("owner_id", flat=True))
+    return user.pk in (leads or [workflow.owner_id])
 
 
 def confirms(user: User, author_id: int | None) -> bool:

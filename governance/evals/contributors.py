@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BigIntegerField, Q, QuerySet
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
@@ -28,7 +28,11 @@ def editors_since(
     in_time = Q(confirmed_at__isnull=False)
     if proposed_at is not None:
         in_time &= Q(confirmed_at__lt=proposed_at)
-    suites = SuiteVersion.objects.filter(~in_time, workflow=workflow, frozen_at__gt=moment)
+    # A version holds the edits of those before it: who confirms it has confirmed them all.
+    covered = SuiteVersion.objects.filter(
+        in_time, workflow=workflow, kind=OuterRef("kind"), version__gte=OuterRef("version")
+    )
+    suites = SuiteVersion.objects.filter(~Exists(covered), workflow=workflow, frozen_at__gt=moment)
     edited = suites.order_by().values_list("frozen_by_id", flat=True)
     others: list[QuerySet[Any, int | None]] = [suites.order_by().values_list("editors", flat=True)]
     for model in (Evaluator, EvalTarget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from governance import audit
@@ -13,9 +13,9 @@ from governance.common.time import now
 from governance.evals import gate, policy
 from governance.evals.actors import lock
 from governance.evals.gate_beside import PilotEvidence
-from governance.evals.models import EvalRun, GatePolicy, GateReport, SuiteVersion
+from governance.evals.models import GatePolicy, GateReport
 from governance.evals.recorded import evidence_of
-from governance.evals.requests import finished_run
+from governance.evals.requests import comparable_runs
 from governance.evals.suites import evidence_suites
 from governance.evals.waivers import waivers_in_force
 from governance.releases.models import Release
@@ -30,6 +30,7 @@ def judge(
     *,
     is_maintenance: bool = False,
     pilot: Sequence[PilotEvidence] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> GateReport:
     """Judge the candidate on the newest suites and store the report under its digest.
 
@@ -38,6 +39,8 @@ def judge(
     Args:
         is_maintenance: nothing has to become better; every guardrail must be no worse.
         pilot: what a pilot of the candidate showed against what was live at the same time.
+        check: called under the workflow's lock, before anything is counted or stored; it raises
+            where the verdict is not wanted any more.
     """
     if gate_policy.workflow_id != workflow.pk or gate_policy.confirmed_at is None:
         raise NotAllowedError("Only a confirmed gate policy of this workflow judges.")
@@ -50,8 +53,11 @@ def judge(
         rules = replace(rules, primary=None)
     wanted = {rule.kind for rule in rules.suites}
     suites = {k: s for k, s in evidence_suites(workflow).items() if k in wanted}
-    mine = _runs(candidate, suites)
-    theirs = None if base is None else _runs(base, suites)
+    runs_of = {kind: comparable_runs(candidate, base, suite) for kind, suite in suites.items()}
+    mine = {kind: run for kind, (run, _) in runs_of.items() if run is not None}
+    theirs = None
+    if base is not None:
+        theirs = {kind: run for kind, (_, run) in runs_of.items() if run is not None}
     moment = now()
     # The arithmetic happens before any lock: nobody waits for it.
     verdict = gate.judge(
@@ -64,6 +70,7 @@ def judge(
     )
     with audit.atomic():
         lock(workflow)
+        check()
         attempt = GateReport.objects.filter(workflow=workflow, candidate=candidate).count() + 1
         verdict = replace(verdict, attempt=attempt)
         runs = [*mine.values(), *(theirs or {}).values()]
@@ -112,8 +119,3 @@ def judge(
                 policy=gate_policy.digest,
             )  # fmt: skip
     return report
-
-
-def _runs(release: Release, suites: Mapping[str, SuiteVersion]) -> dict[str, EvalRun]:
-    found = {kind: finished_run(release, suite) for kind, suite in suites.items()}
-    return {kind: run for kind, run in found.items() if run is not None}

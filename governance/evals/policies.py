@@ -15,7 +15,7 @@ from governance.common.canonical import canonical, digest_text
 from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals import gate, policy
-from governance.evals.actors import confirms, label, lock
+from governance.evals.actors import confirms, is_kpi_owner, label, lock
 from governance.evals.evidence import SuiteEvidence
 from governance.evals.models import GatePolicy, GateReport
 from governance.evals.recorded import evidence_of
@@ -29,7 +29,7 @@ MOST_SCORES = 300_000  # that a proposal judges anew while somebody waits
 
 register_rule(
     "gate_policy.propose",
-    lambda user, workflow: workflow.owner_id == user.pk,
+    is_kpi_owner,
     "Only the KPI owner proposes a gate policy.",
 )
 register_rule(

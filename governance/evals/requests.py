@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.db.models import QuerySet
+
 from governance import audit
 from governance.audit import Actor
 from governance.audit.chain import HasActor
@@ -25,6 +27,7 @@ from governance.workflows.models import Workflow
 # The purpose of a run that a schedule asked for; such a run alarms when it misses a limit.
 SCHEDULED = "schedule"
 MOST_REPEATS = 20
+MOST_LOOKED_AT = 50  # finished runs of one release on one suite
 # The purpose of a run that another tool did; `provenance` says which, and from what file.
 IMPORTED = "import"
 # The purpose of a run whose release races with others on the same cases.
@@ -119,9 +122,35 @@ def finished_run(release: Release, suite: SuiteVersion) -> EvalRun | None:
     Where nobody said how this workflow is called, results of another tool are its evidence: then
     the newest imported run.
     """
+    return _finished(release, suite).first()
+
+
+def comparable_runs(
+    candidate: Release, base: Release | None, suite: SuiteVersion
+) -> tuple[EvalRun | None, EvalRun | None]:
+    """Return the newest finished runs of both that ran each case equally often.
+
+    Where no two of them did, those that ran each case once: None for whoever has none of these.
+    """
+    if base is None:
+        return finished_run(candidate, suite), None
+    ours, theirs = _by_repeats(candidate, suite), _by_repeats(base, suite)
+    repeats = next((often for often in ours if often in theirs), 1)
+    return ours.get(repeats), theirs.get(repeats)
+
+
+def _by_repeats(release: Release, suite: SuiteVersion) -> dict[int, EvalRun]:
+    """The newest run for each number of repeats, the newest of all first."""
+    found: dict[int, EvalRun] = {}
+    for run in _finished(release, suite)[:MOST_LOOKED_AT]:
+        found.setdefault(run.repeats, run)
+    return found
+
+
+def _finished(release: Release, suite: SuiteVersion) -> QuerySet[EvalRun]:
     done = EvalRun.objects.filter(state=EvalRun.State.DONE, release=release, suite=suite)
     if imports_count(suite.workflow):
         done = done.filter(purpose=IMPORTED)
     else:
         done = done.filter(evaluator=evaluator_for(suite.workflow.slug))
-    return done.order_by("-finished_at", "-pk").first()
+    return done.order_by("-finished_at", "-pk")

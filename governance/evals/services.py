@@ -16,7 +16,7 @@ from governance.evals.policies import (
     set_policy,
     withdraw_policy,
 )
-from governance.evals.requests import SCHEDULED, finished_run, request_run
+from governance.evals.requests import SCHEDULED, comparable_runs, finished_run, request_run
 from governance.evals.result_import import import_results
 from governance.evals.running import cancel_run
 from governance.evals.suites import confirm_suite, evidence_suites, freeze_suite
@@ -29,6 +29,7 @@ __all__ = (
     "calibrate",
     "cancel_bake_off",
     "cancel_run",
+    "comparable_runs",
     "confirm_evaluator",
     "confirm_policy",
     "confirm_suite",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.models import Max, Q
 
 from governance import audit
 from governance.audit import Actor
@@ -178,7 +179,7 @@ def confirm_suite(suite: SuiteVersion, *, actor: User) -> SuiteVersion:
     """
     found = SuiteVersion.objects.select_for_update().get(pk=suite.pk)
     require(actor, "suite.confirm", found)
-    if found.frozen_by_id == actor.pk or found.editors.filter(pk=actor.pk).exists():
+    if _edited_since_confirmed(found, actor):
         raise NotAllowedError("Whoever edited a suite does not confirm it: another person does.")
     if found.confirmed_at is not None:
         raise StateConflictError("This version is confirmed already.")
@@ -193,6 +194,19 @@ def confirm_suite(suite: SuiteVersion, *, actor: User) -> SuiteVersion:
         "suite.confirmed", found, actor=actor, workflow=found.workflow.slug, digest=found.digest
     )
     return found
+
+
+def _edited_since_confirmed(suite: SuiteVersion, user: User) -> bool:
+    """Whether edits of this person are in it that nobody confirmed with an earlier version."""
+    before = SuiteVersion.objects.filter(
+        workflow=suite.workflow_id, kind=suite.kind, version__lte=suite.version
+    )
+    confirmed = before.filter(confirmed_at__isnull=False).aggregate(last=Max("version"))["last"]
+    return (
+        before.filter(version__gt=confirmed or 0)
+        .filter(Q(frozen_by=user) | Q(editors=user))
+        .exists()
+    )
 
 
 def _is_window(start: datetime | None, end: datetime | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -13,6 +14,7 @@ from governance.common.errors import InvalidInputError, StateConflictError
 from governance.common.time import now
 from governance.evals import services as evals
 from governance.evals.models import EvalRun, GateReport
+from governance.evals.targets import TargetError
 from governance.jobs.services import enqueue
 from governance.kpis.models import Kpi
 from governance.people.models import ApiToken, User
@@ -202,20 +204,26 @@ def _ask(promotion: Promotion, actor: User | ApiToken, rationale: str) -> Releas
 
 
 def _start_evals(promotion: Promotion, actor: User | ApiToken) -> None:
-    workflow, release, base = promotion.workflow, promotion.release, promotion.base
-    for kind, suite in evals.evidence_suites(workflow).items():
-        for side in (release, base):
-            if side is not None and evals.finished_run(side, suite) is None:
-                evals.request_run(
-                    side, suite, actor=actor, purpose="promotion",
-                    slot=f"promotion {promotion.pk} round {promotion.review_round}"
-                         f" {kind} {side.name}",
-                )  # fmt: skip
+    _ask_for_missing_runs(promotion, actor)
     # Where every run was finished before, nothing else would wake the gate.
     enqueue(
         "rollouts.gate", f"promotion {promotion.pk} round {promotion.review_round}",
         {"promotion": promotion.pk},
     )  # fmt: skip
+
+
+def _ask_for_missing_runs(promotion: Promotion, actor: Actor | User | ApiToken) -> None:
+    """Ask for what the newest suites lack. The same round asks for each of their versions once."""
+    release, base = promotion.release, promotion.base
+    for kind, suite in evals.evidence_suites(promotion.workflow).items():
+        runs = evals.comparable_runs(release, base, suite)
+        for side, run in zip((release, base), runs, strict=True):
+            if side is not None and run is None:
+                evals.request_run(
+                    side, suite, actor=actor, purpose="promotion",
+                    slot=f"promotion {promotion.pk} round {promotion.review_round}"
+                         f" {kind} v{suite.version} {side.name}",
+                )  # fmt: skip
 
 
 @audit.atomic()
@@ -245,16 +253,37 @@ def judge_promotion(promotion_id: int) -> Promotion:
     promotion = Promotion.objects.for_page().get(pk=promotion_id)
     if not _waits_for_gate(promotion) or _runs_open(promotion):
         return promotion
+    # A suite may have been frozen since the round began: its newest version judges. Where only
+    # results of another tool count, nobody can be asked for more.
+    with contextlib.suppress(TargetError), audit.atomic():
+        _ask_for_missing_runs(promotion, Actor.system("gate"))
+    if _runs_open(promotion):
+        return promotion
     policy = evals.current_policy(promotion.workflow, promotion.risk)
     if policy is None:
         raise StateConflictError("This workflow has no confirmed gate policy.")
-    # The arithmetic happens before the lock: a rollback never waits for it.
-    report = evals.judge(
-        promotion.workflow, promotion.release, promotion.base, policy,
-        is_maintenance=promotion.road == Promotion.Road.MAINTENANCE,
-        pilot=pilots.gathered(promotion),
-    )  # fmt: skip
-    return _take_verdict(promotion_id, promotion.review_round, report)
+
+    def check() -> None:
+        fresh = Promotion.objects.get(pk=promotion_id)
+        if not _waits_for_gate(fresh) or fresh.review_round != promotion.review_round:
+            raise _JudgedMeanwhileError
+
+    try:
+        with audit.atomic():
+            # The arithmetic happens before the lock: a rollback never waits for it. Verdict and
+            # report come together, so that who asked at the same time counts no second attempt.
+            report = evals.judge(
+                promotion.workflow, promotion.release, promotion.base, policy,
+                is_maintenance=promotion.road == Promotion.Road.MAINTENANCE,
+                pilot=pilots.gathered(promotion), check=check,
+            )  # fmt: skip
+            return _take_verdict(promotion_id, promotion.review_round, report)
+    except _JudgedMeanwhileError:
+        return Promotion.objects.for_page().get(pk=promotion_id)
+
+
+class _JudgedMeanwhileError(Exception):
+    """Another worker took the verdict of this round."""
 
 
 def _waits_for_gate(promotion: Promotion) -> bool:
