@@ -14,6 +14,7 @@ GROUP_OF = {
     "no_worse": "same",
     "met": "same",
     "worse": "worse",
+    "not_better": "worse",
     "broken": "worse",
     "not_enough_evidence": "unclear",
     "no_baseline": "unknown",
@@ -108,6 +109,8 @@ def _group(row: Mapping[str, Any]) -> tuple[str, str]:
     if verdict == "no_worse" and is_known and _is_worse(row):
         # Inside the margin and worse all the same: nobody may find that out afterwards.
         return "worse", "within what the policy allows"
+    if verdict == "waived":
+        return ("worse" if is_known and _is_worse(row) else "unclear"), "set aside"
     if verdict != "reported":
         group = GROUP_OF.get(verdict, "unknown")
         # Measured and not shown either way is another thing than not measured.
@@ -115,7 +118,7 @@ def _group(row: Mapping[str, Any]) -> tuple[str, str]:
     if low is None or high is None:
         return "unjudged", ""
     if low <= 0 <= high:
-        return "same", "not judged"
+        return "unjudged", ""  # an interval around zero rules nothing out
     return "worse" if _is_worse(row) else "better", "not judged"
 
 

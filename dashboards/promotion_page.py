@@ -174,7 +174,7 @@ def _needed(part: Part) -> str:
 
 def _what_holds_it_back(page: PromotionPage, promotion: Promotion, user: User) -> None:
     """Everything that makes a yes impossible now, said before anybody gives one."""
-    page.stale = rules.staleness(promotion, page.live)
+    page.stale = rules.staleness_at_decision(promotion, page.live)
     page.blocking = rules.blocking_post_mortem(promotion.workflow, promotion.fixes_id)
     moment = now()
     for window in freezes.holding(promotion, moment, moment + FREEZES_AHEAD):

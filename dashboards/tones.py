@@ -32,6 +32,7 @@ KPI_STATUS: dict[str, Chip] = {
 VERDICT: dict[str, Chip] = {
     "better": Chip("Better", "good", "circle-check"),
     "no_worse": Chip("No worse", "good", "circle-check"),
+    "not_better": Chip("Not better", "bad", "triangle-alert"),
     "worse": Chip("Worse", "bad", "triangle-alert"),
     "not_enough_evidence": Chip("Not enough evidence", "watch", "diamond"),
     "pass": Chip("Pass", "good", "circle-check"),

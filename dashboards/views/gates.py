@@ -125,7 +125,7 @@ def _report(request: UserRequest, digest: str) -> GateReport:
     asked = Promotion.objects.visible_to(request.user).filter(gate_report__isnull=False)
     rows = GateReport.objects.filter(
         Q(workflow__in=mine) | Q(pk__in=asked.values("gate_report"))
-    ).select_related("workflow", "candidate", "base", "policy")
+    ).select_related("workflow__owner", "candidate", "base", "policy")
     return get_object_or_404(rows, pk=digest)
 
 

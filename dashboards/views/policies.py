@@ -85,8 +85,8 @@ def confirm(request: UserRequest, slug: str) -> HttpResponse:
         request,
         lambda: services.confirm_policy(version, actor=request.user),
         again=partial(_page, request, found),
-        done=f"Version {version.version} is in force. What waits was judged by another one and is"
-        " asked again.",
+        done=f"Version {version.version} is in force. What waits was judged by another one: ask"
+        " its gate again.",
         then=lambda _: redirect("policies", slug),
     )
 

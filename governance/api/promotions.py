@@ -152,7 +152,9 @@ def _as_json(promotion: Promotion) -> dict[str, Any]:
         "verdict_says": str(report.content.get("sentence", "")) if report is not None else "",
         "gate_report": promotion.gate_report_id,
         "waits_for": rules.missing_approvals(promotion) if promotion.waits_for_approval else [],
-        "stale": rules.staleness(promotion, live) if promotion.waits_for_approval else "",
+        "stale": rules.staleness_at_decision(promotion, live)
+        if promotion.waits_for_approval
+        else "",
         "pilot_share": pilot.steps[pilot.step]["share"] if pilot and is_piloting else None,
         "closed_at": promotion.closed_at.isoformat() if promotion.closed_at else None,
         "closing_reason": promotion.closing_reason,

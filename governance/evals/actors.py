@@ -6,6 +6,7 @@ from governance.audit import Actor
 from governance.audit.chain import HasActor
 from governance.people.models import User
 from governance.workflows.models import Workflow
+from governance.workflows.ownership import kpi_owner
 
 EDITORS = (User.Role.ANALYST, User.Role.BUILDER)
 
@@ -16,9 +17,8 @@ def edits(user: User, workflow: Workflow) -> bool:
 
 
 def is_kpi_owner(user: User, workflow: Workflow) -> bool:
-    """The owner of the lead KPI; where none is marked, the owner of the workflow."""
-    leads: list[int] = list(workflow.kpis.filter(is_lead=True).values_list("owner_id", flat=True))
-    return user.pk in (leads or [workflow.owner_id])
+    """Whether this person answers for the lead KPI."""
+    return kpi_owner(workflow).pk == user.pk
 
 
 def confirms(user: User, author_id: int | None) -> bool:

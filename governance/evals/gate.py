@@ -15,9 +15,9 @@ from typing import Any
 
 from governance.evals.evidence import Evidence, Refusal, refusals
 from governance.evals.gate_beside import (
-    OPEN_ROW,
     PilotEvidence,
     Waiver,
+    code_of_row,
     may_waive_refusal,
     may_waive_row,
     set_aside,
@@ -136,7 +136,7 @@ def judge(
     rows = [with_pilot(row, pilot) for row in _rows(policy, candidate, baseline)]
     used: list[Waiver] = []
     for at, row in enumerate(rows):
-        waiver = waiver_of(waivers, OPEN_ROW, row.suite, row.metric, now)
+        waiver = waiver_of(waivers, code_of_row(row.role), row.suite, row.metric, now)
         if waiver is not None and may_waive_row(row):
             rows[at] = set_aside(row, waiver)
             used.append(waiver)
@@ -217,32 +217,32 @@ def _rows(policy: GatePolicy, candidate: Evidence, baseline: Evidence | None) ->
 def _hard_rule(rule: str, candidate: Evidence) -> HardRule:
     """Zero tolerance: one case is enough, and a must-pass case without a score leaves it open."""
     metric = "passed" if rule == "must_pass" else "policy_ok"
-    bound = [
-        (kind, result)
-        for kind, run in candidate.items()
-        for result in run.results
-        if result.must_pass or rule != "must_pass"
-    ]
-    broken = [
-        f"{kind}: {result.key}"
-        for kind, result in bound
-        if not result.error and result.values.get(metric) in (False, 0)
-    ]
-    unknown = [result for _, result in bound if result.error or result.values.get(metric) is None]
+    # A case that was run several times is one case: one bad answer of it is enough.
+    scores: dict[tuple[str, str], list[bool | None]] = {}
+    for kind, run in candidate.items():
+        for result in run.results:
+            if result.must_pass or rule != "must_pass":
+                value = None if result.error else result.values.get(metric)
+                known = None if value is None else value not in (False, 0)
+                scores.setdefault((kind, result.key), []).append(known)
+    broken = [f"{kind}: {key}" for (kind, key), seen in scores.items() if False in seen]
+    unknown = [key for (_, key), seen in scores.items() if None in seen]
+    total = f"{len(scores):,}"
     if rule == "must_pass":
-        kept = f"All {len(bound)} must-pass cases passed." if bound else "No case is must-pass."
-        sentence = f"{len(broken)} of {len(bound)} must-pass cases did not pass."
-        missing = f"{len(unknown)} must-pass cases have no score."
+        kept = f"All {total} must-pass cases passed." if scores else "No case is must-pass."
+        sentence = f"{len(broken):,} of {total} must-pass cases did not pass."
+        missing = f"{len(unknown):,} must-pass cases have no score."
     else:
-        kept = f"No policy violation in {len(bound)} cases."
-        sentence = f"{len(broken)} of {len(bound)} cases broke the policy; none may."
+        kept = f"No policy violation in {len(scores) - len(unknown):,} cases."
+        if unknown:
+            kept += f" {len(unknown):,} could not be checked."
+        sentence = f"{len(broken):,} of {total} cases broke the policy; none may."
         # Errors at large are bounded by the policy's share; only a must-pass case is owed a score.
         missing, unknown = "", []
     if broken:
         return HardRule(rule, Outcome.FAIL, len(broken), tuple(broken[:20]), sentence)
     if unknown:
-        keys = tuple(result.key for result in unknown[:20])
-        return HardRule(rule, Outcome.OPEN, len(unknown), keys, missing)
+        return HardRule(rule, Outcome.OPEN, len(unknown), tuple(unknown[:20]), missing)
     return HardRule(rule, Outcome.PASS, 0, (), kept)
 
 

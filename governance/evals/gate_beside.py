@@ -18,7 +18,8 @@ from governance.evals.gate_rows import BETTER, NO_WORSE, WORSE, GateRow, Outcome
 # no evidence to speak of (missing, mixed, another evaluator), or that harm is shown.
 WAIVABLE_REFUSALS = ("errored", "stale", "too_few_cases", "uncalibrated")
 WAIVABLE_ROLES = ("guardrail", "floor")
-OPEN_ROW = "open"  # the code of a waiver for a row of the table
+OPEN_ROW = "open"  # the code of a waiver for a guardrail's row
+OPEN_FLOOR = "open_floor"  # and for a floor's: both may stand on one metric and suite
 WAIVED = "Waived"
 ADVERSARIAL = "adversarial"  # attacks are rare in traffic: a pilot says nothing about them
 
@@ -42,7 +43,7 @@ class PilotEvidence:
 class Waiver:
     """One finding that a person sets aside for one release, until a day."""
 
-    code: str  # of a refusal, or OPEN_ROW
+    code: str  # of a refusal, or `code_of_row`
     suite: str
     metric: str
     by: str
@@ -78,6 +79,11 @@ def with_pilot(row: GateRow, pilot: Sequence[PilotEvidence]) -> GateRow:
     if seen.high < -row.margin:
         return row.says(WORSE, Outcome.FAIL, f"{said}: beyond the margin of {row.margin:g}.")
     return row
+
+
+def code_of_row(role: str) -> str:
+    """What a waiver calls a row that stands open."""
+    return OPEN_FLOOR if role == "floor" else OPEN_ROW
 
 
 def may_waive_row(row: GateRow) -> bool:

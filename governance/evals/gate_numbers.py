@@ -57,8 +57,9 @@ def number_row(
     mean = math.fsum(ours for _, ours, _ in known) / len(known)
     before = math.fsum(base for _, _, base in known) / len(known)
     row = replace(
-        row, total=len(known), value=mean, baseline_value=before, unscored=len(pairs) - len(known)
-    )
+        row, total=len(known), each=candidate.repeats, value=mean, baseline_value=before,
+        unscored=len(pairs) - len(known),
+    )  # fmt: skip
     if len(known) < len(pairs):
         # Nobody knows what they would have cost, so they cannot be counted against it either.
         return row.says(
@@ -106,6 +107,10 @@ def _judged(
     )
     amount = "" if not is_ratio else " %"
     seen = f"{shown(gains.mean):+.3g}{amount} on average"
+    if is_ratio and row.value is not None and row.baseline_value:
+        # A few dear cases move the sum and hardly the typical one.
+        together = 100 * (row.value / row.baseline_value - 1)
+        seen = f"{shown(gains.mean):+.3g} % for the typical case, {together:+.3g} % in all"
     if role == "primary":
         # At least so much better: for what is meant to fall, 5 % less is a ratio of 0.95.
         least = _least(entry, sign)

@@ -14,6 +14,7 @@ from governance.evals.gate_rows import (
     ADD_CASES,
     BETTER,
     NO_WORSE,
+    NOT_BETTER,
     UNKNOWN,
     WORSE,
     GateRow,
@@ -59,7 +60,10 @@ def comparison_row(
             known.append((cluster, ours == higher, base == higher))
     if not known:
         return row.says(UNKNOWN, Outcome.OPEN, nothing_to_judge(candidate), ADD_CASES)
-    row = scored(row, [ours == higher for _, ours, _ in known])
+    row = scored(
+        row, [ours == higher for _, ours, _ in known], [group for group, _, _ in known],
+        candidate.repeats,
+    )  # fmt: skip
     base_passed = sum(base == higher for _, _, base in known)
     gains = [(cluster, int(ours) - int(base)) for cluster, ours, base in known]
     tested = Tested(
@@ -133,7 +137,7 @@ def _judge_primary(row: GateRow, entry: Comparison, tested: Tested) -> GateRow:
     alpha, least = tested.alpha, entry.points / 100
     p_better = st.exceeds_p(tested.gain, least) if least else st.superiority_p(tested.gain)
     row = replace(row, p_value=p_better, method=_score_method(tested) if least else MID_P)
-    count = f"{row.mended} cases mended, {row.broken} broken"
+    count = f"{row.mended:,} {row.things} mended, {row.broken:,} broken"
     if p_better <= alpha:
         return row.says(
             BETTER, Outcome.PASS,
@@ -143,15 +147,15 @@ def _judge_primary(row: GateRow, entry: Comparison, tested: Tested) -> GateRow:
         return row.says(WORSE, Outcome.FAIL, f"{count}: harm, not improvement.")
     if least and st.exceeds_p(tested.harm, -least) <= alpha:
         ruled_out = f"{count}: an improvement of {entry.points:g} points is ruled out."
-        return row.says(NO_WORSE, Outcome.FAIL, ruled_out)
+        return row.says(NOT_BETTER, Outcome.FAIL, ruled_out)
     asked = f"an improvement of {entry.points:g} points" if least else "an improvement"
     needed = tested.cases_needed(tested.gain.change, least)
     if needed is None:
         settle = "more cases will not help while nothing improves."
     else:
         settle = (
-            f"if the improvement seen is real, about {max(needed, row.total + 1):,} cases would "
-            f"show it; there are {row.total:,}."
+            f"if the improvement seen is real, about {_cases(max(needed, row.total + 1), row):,}"
+            f" cases would show it; there are {_cases(row.total, row):,}."
         )
     return row.says(UNKNOWN, Outcome.OPEN, f"{count}: {asked} is not shown.", settle)
 
@@ -173,20 +177,26 @@ def _judge_guardrail(row: GateRow, entry: Comparison, tested: Tested) -> GateRow
         return row.says(
             WORSE, Outcome.FAIL,
             f"a {harm} beyond the margin of {entry.points:g} points is shown "
-            f"({row.broken} cases got worse, {row.mended} better).",
+            f"({row.broken:,} {row.things} got worse, {row.mended:,} better).",
         )  # fmt: skip
     needed = tested.cases_needed(0.0, -margin)
-    if needed is None or needed <= row.total:
+    if needed is None or needed <= row.total or st.superiority_p(tested.harm) <= alpha:
         # As many cases would do if the releases were alike; they do not look alike.
-        settle = "more cases, repeats or a pilot; what is seen is close to the margin."
+        where = "beyond" if -tested.gain.change > margin else "close to"
+        settle = f"more cases, repeats or a pilot; what is seen is {where} the margin."
     else:
         settle = (
-            f"if the releases are truly alike, about {needed:,} cases would show it; there are "
-            f"{row.total:,}, which show a {harm} of {row.smallest_visible or 0:.0f} points four "
-            "times in five."
+            f"if the releases are truly alike, about {_cases(needed, row):,} cases would show it;"
+            f" there are {_cases(row.total, row):,}, which show a {harm} of"
+            f" {row.smallest_visible or 0:.0f} points four times in five."
         )
     possible = f"a {harm} of up to {loss:.1f} points is possible; the margin is {entry.points:g}."
     return row.says(UNKNOWN, Outcome.OPEN, possible, settle)
+
+
+def _cases(results: int, row: GateRow) -> int:
+    """So many results are so many cases, each run as often as these."""
+    return math.ceil(results / row.each)
 
 
 def _score_method(tested: Tested) -> str:

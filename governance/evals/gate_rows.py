@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from governance.evals import statistics as st
-from governance.evals.clusters import design_effect
+from governance.evals.clusters import clustered_mean_interval, design_effect
 from governance.evals.evidence import CaseResult, SuiteEvidence, pair_up
 from governance.evals.policy import Comparison, Direction, Floor, Metric
 
@@ -24,12 +24,13 @@ class Outcome(StrEnum):
 
 
 BETTER, NO_WORSE, WORSE = "Better", "No worse", "Worse"
-UNKNOWN = "Not enough evidence"
+UNKNOWN, NOT_BETTER = "Not enough evidence", "Not better"
 WITHIN, OUTSIDE = "Within limit", "Outside limit"
 REPORTED, NO_BASELINE = "Reported", "No baseline"
 CODES = {
     BETTER: "better",
     NO_WORSE: "no_worse",
+    NOT_BETTER: "not_better",
     WORSE: "worse",
     UNKNOWN: "not_enough_evidence",
     WITHIN: "met",
@@ -58,6 +59,7 @@ class GateRow:
     unit: str
     passed: int | None = None
     total: int = 0
+    each: int = 1  # runs of a case: from two on `total`, `mended` and `broken` count runs
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -81,6 +83,11 @@ class GateRow:
     settle: str = ""
 
     @property
+    def things(self) -> str:
+        """What is counted."""
+        return "cases" if self.each == 1 else "runs"
+
+    @property
     def reason(self) -> str:
         """The sentence with its subject, for lists outside the table."""
         return f"{self.label} ({self.suite}): {self.sentence}"
@@ -91,6 +98,10 @@ class GateRow:
         sentence = sentence[:1].upper() + sentence[1:]
         return replace(self, word=word, outcome=outcome, sentence=sentence, settle=settle)
 
+    def _result(self) -> str:
+        runs = "" if self.each == 1 else " runs"
+        return f"{self.passed:,} of {self.total:,}{runs}"
+
     def to_content(self) -> dict[str, Any]:
         """Return JSON data; six decimals are finer than any suite can see."""
         content: dict[str, Any] = {
@@ -99,7 +110,7 @@ class GateRow:
             "suite_label": self.suite.capitalize(),
             "metric": self.metric,
             "metric_label": self.label,
-            "result": "" if self.passed is None else f"{self.passed:,} of {self.total:,}",
+            "result": "" if self.passed is None else self._result(),
             "passed": self.passed,
             "n": self.total,
             "value": self.value,
@@ -156,22 +167,36 @@ def may_apply(result: CaseResult, metric: str) -> bool:
     return bool(result.error) or result.values.get(metric) is not None
 
 
-def scored(row: GateRow, values: Sequence[bool]) -> GateRow:
+def scored(row: GateRow, values: Sequence[bool], groups: Sequence[str], each: int = 1) -> GateRow:
+    """The share of results that are true, with an interval that allows for clusters.
+
+    Args:
+        groups: what each value belongs with: its cluster, or its case.
+        each: how often each case was run; from twice on the row counts runs and says so.
+    """
     if not values:
         return row
     passed, total = sum(values), len(values)
-    interval = st.wilson_interval(passed, total)
+    effect = design_effect([float(value) for value in values], groups)
+    interval = st.wilson_interval(passed / effect, total / effect)
     return replace(
-        row, passed=passed, total=total, value=100 * passed / total,
+        row, passed=passed, total=total, each=each, value=100 * passed / total,
         low=100 * interval.low, high=100 * interval.high,
     )  # fmt: skip
+
+
+def _shares(row: GateRow, run: SuiteEvidence | None, metric: str) -> GateRow:
+    """The row with the share of a run's results that are true."""
+    if run is None:
+        return row
+    known = [(s, r.group) for r in run.results if (s := binary(r, metric)) is not None]
+    return scored(row, [score for score, _ in known], [group for _, group in known], run.repeats)
 
 
 def unmatched_row(role: str, kind: str, entry: Comparison, run: SuiteEvidence | None) -> GateRow:
     """A comparison that cannot be made because nothing is live yet."""
     row = new_row(role, kind, entry.metric, entry.direction)
-    scores = [binary(r, entry.metric.name) for r in run.results] if run else []
-    row = scored(row, [score for score in scores if score is not None])
+    row = _shares(row, run, entry.metric.name)
     return row.says(
         NO_BASELINE, Outcome.NONE, "Nothing is live to compare with; the floors decide."
     )
@@ -186,7 +211,7 @@ def floor_row(kind: str, floor: Floor, run: SuiteEvidence | None, *, confidence:
     known = [(cluster, score == higher) for cluster, score in scores if score is not None]
     if not known:
         return row.says(UNKNOWN, Outcome.OPEN, nothing_to_judge(run), ADD_CASES if run else "")
-    row = scored(row, [score for _, score in scores if score is not None])
+    row = _shares(row, run, metric.name)
     row = replace(row, unscored=len(scores) - len(known), method="exact one-sided bound")
     needed = floor.percent / 100 if higher else 1 - floor.percent / 100
     # A case without a score counts against a pass, but is no proof of a failure.
@@ -226,8 +251,7 @@ def reported_row(
         new_row("reported", kind, metric, metric.direction), word=REPORTED, outcome=Outcome.NONE
     )
     if metric.unit == "percent":
-        scores = [binary(result, metric.name) for result in candidate.results]
-        row = scored(row, [score for score in scores if score is not None])
+        row = _shares(row, candidate, metric.name)
         row = replace(row, sentence="Reported, not judged.")
         theirs = [binary(r, metric.name) for r in baseline.results] if baseline else []
         base = [score for score in theirs if score is not None]
@@ -236,10 +260,11 @@ def reported_row(
                 row, baseline_passed=sum(base), baseline_value=100 * sum(base) / len(base),
             )  # fmt: skip
         return row if row.total else None
-    mine = [n for r in candidate.results if (n := number(r, metric.name)) is not None]
-    if not mine:
+    held = [(n, r.group) for r in candidate.results if (n := number(r, metric.name)) is not None]
+    if not held:
         return None
-    interval = st.mean_interval(mine)
+    mine, groups = [value for value, _ in held], [group for _, group in held]
+    interval = clustered_mean_interval(mine, groups)
     row = replace(
         row, total=len(mine), value=math.fsum(mine) / len(mine), sentence="Reported, not judged."
     )
@@ -248,18 +273,18 @@ def reported_row(
     if interval is not None:
         row = replace(row, low=interval.low, high=interval.high)
     pairs = [
-        (now, before)
+        (now, before, left.group)
         for left, right in (pair_up(candidate, baseline) if baseline else [])
         if (now := number(left, metric.name)) is not None
         and (before := number(right, metric.name)) is not None
     ]
     if not pairs:
         return row
-    differences = [now - before for now, before in pairs]
-    spread = st.mean_interval(differences)
+    differences = [now - before for now, before, _ in pairs]
+    spread = clustered_mean_interval(differences, [group for _, _, group in pairs])
     return replace(
         row,
-        baseline_value=math.fsum(before for _, before in pairs) / len(pairs),
+        baseline_value=math.fsum(before for _, before, _ in pairs) / len(pairs),
         change=math.fsum(differences) / len(pairs),
         change_low=spread.low if spread else None,
         change_high=spread.high if spread else None,

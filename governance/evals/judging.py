@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from governance import audit
 from governance.audit import Actor
@@ -13,13 +14,34 @@ from governance.common.time import now
 from governance.evals import gate, policy
 from governance.evals.actors import lock
 from governance.evals.gate_beside import PilotEvidence
-from governance.evals.models import GatePolicy, GateReport
+from governance.evals.models import GatePolicy, GateReport, SuiteVersion
 from governance.evals.recorded import evidence_of
-from governance.evals.requests import comparable_runs
+from governance.evals.requests import comparable_runs, imports_count
+from governance.evals.scorers import evaluator_for
 from governance.evals.suites import evidence_suites
 from governance.evals.waivers import waivers_in_force
 from governance.releases.models import Release
 from governance.workflows.models import Workflow
+
+
+def outdated(report: GateReport) -> str:
+    """Say why the evidence of a report would not carry it any more; "" where it still does."""
+    workflow, runs = report.workflow, report.content.get("runs", ())
+    if not imports_count(workflow):
+        today = evaluator_for(workflow.slug)
+        if any(run["evaluator"] != today for run in runs):
+            return "How answers are scored changed since the gate was judged. Ask again."
+    suites: Mapping[str, Mapping[str, int]] = report.policy.content.get("suites", {})
+    ages = {kind: rule.get("max_age_days", policy.usual_age(kind)) for kind, rule in suites.items()}
+    set_aside = {(one["code"], one["suite"]) for one in report.content.get("waivers", ())}
+    aged = {kind: days for kind, days in ages.items() if days and ("stale", kind) not in set_aside}
+    if aged:
+        digests = [run["suite_digest"] for run in runs if run["suite"] in aged]
+        for suite in SuiteVersion.objects.filter(workflow=workflow, digest__in=digests):
+            sampled, days = suite.sampled_to, aged.get(suite.kind)
+            if sampled and days and now() - sampled > timedelta(days=days):
+                return f"The {suite.kind} cases are older than {days} days by now. Ask again."
+    return ""
 
 
 def judge(

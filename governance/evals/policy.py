@@ -173,12 +173,16 @@ class GatePolicy:
         return policy
 
 
+def usual_age(kind: str) -> int | None:
+    """The oldest a suite may be, in days, where the policy does not say."""
+    return 14 if kind == "recent" else None
+
+
 def _suite(kind: str, rule: Mapping[str, Any]) -> SuiteRule:
     if kind not in SUITE_KINDS:
         raise PolicyError(f"Unknown suite: {kind}.")
     _known(rule, kind, {"min_cases", "max_age_days"})
-    default_age = 14 if kind == "recent" else None
-    age = rule.get("max_age_days", default_age)
+    age = rule.get("max_age_days", usual_age(kind))
     if age is not None and (not _whole(age) or age < 1):
         raise PolicyError(f"The age limit of {kind} is a whole number of days.")
     if kind == "recent" and (age is None or age > 14):

@@ -8,7 +8,7 @@ from governance.evals.case_import import import_as_version, import_into_draft
 from governance.evals.contributors import editors_since
 from governance.evals.drafts import drop_edits, freeze_draft, put_case, remove_case
 from governance.evals.evaluators import confirm_evaluator, current_evaluator, set_evaluator
-from governance.evals.judging import judge
+from governance.evals.judging import judge, outdated
 from governance.evals.labelling import draw_sample, freeze_sample, label_case
 from governance.evals.policies import (
     confirm_policy,
@@ -53,6 +53,7 @@ __all__ = (
     "judge",
     "label_answer",
     "label_case",
+    "outdated",
     "put_case",
     "remove_case",
     "request_bake_off",

@@ -12,10 +12,10 @@ from governance.common.time import now
 from governance.evals.actors import is_kpi_owner, lock
 from governance.evals.decision_models import GateWaiver
 from governance.evals.gate_beside import (
-    OPEN_ROW,
     WAIVABLE_REFUSALS,
     WAIVABLE_ROLES,
     Waiver,
+    code_of_row,
 )
 from governance.evals.models import GatePolicy, GateReport
 from governance.evals.policies import current_policy
@@ -58,7 +58,7 @@ def waivable(report: GateReport) -> list[dict[str, str]]:
     ]  # fmt: skip
     found += [
         {
-            "code": OPEN_ROW, "suite": row["suite"], "metric": row["metric"],
+            "code": code_of_row(row["role"]), "suite": row["suite"], "metric": row["metric"],
             "finding": f"{row['metric_label']} ({row['suite']}): {row['sentence']}",
         }
         for row in content.get("rows", ())

@@ -176,7 +176,7 @@ def approve_promotion(
     reason = require_reason(reason)
     check_decidable(promotion, actor, review_round, authenticated_at)
     # First what asking again would mend: an edit that makes it out of date also bars its author.
-    stale = rules.staleness(promotion, live_release(promotion.workflow))
+    stale = rules.staleness_at_decision(promotion, live_release(promotion.workflow))
     if stale:
         raise StateConflictError(stale)
     refuse_contributors(promotion, actor)

@@ -80,8 +80,9 @@ def go_back(
         actor_label=label, done_at=moment,
     )  # fmt: skip
     Promotion.objects.filter(workflow=workflow, release=bad, state=Promotion.State.LIVE).update(
-        state=Promotion.State.ROLLED_BACK
-    )
+        state=Promotion.State.ROLLED_BACK, closed_at=moment, closed_by_label=label,
+        closing_reason=reason,
+    )  # fmt: skip
     # Rolled back in the middle of a drill, what the drill left aside does not serve either.
     Promotion.objects.filter(workflow=workflow, state=Promotion.State.LIVE).update(
         state=Promotion.State.SUPERSEDED

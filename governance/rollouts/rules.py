@@ -17,6 +17,8 @@ from governance.people.signatures import require_reason as require_reason
 from governance.releases.models import Component, LiveRelease
 from governance.rollouts.models import Approval, LiveChange, PostMortem, Promotion
 from governance.workflows.models import Workflow
+from governance.workflows.ownership import kpi_owner as kpi_owner
+from governance.workflows.ownership import remember_kpi_owner
 
 APPROVAL_LASTS = {
     Promotion.Risk.LOW: timedelta(hours=72),
@@ -24,20 +26,6 @@ APPROVAL_LASTS = {
     Promotion.Risk.HIGH: timedelta(hours=24),
 }
 ROLLBACK_ROLES = (User.Role.EXECUTIVE, User.Role.ANALYST, User.Role.BUILDER)
-
-
-def kpi_owner(workflow: Workflow) -> User:
-    """The owner of the lead KPI; where none is marked, the owner of the workflow.
-
-    Asked several times for one page, so the answer stays with this instance. Whoever decides reads
-    the workflow anew, under its lock, and so asks anew.
-    """
-    known: User | None = vars(workflow).get("_kpi_owner")
-    if known is None:
-        lead = Kpi.objects.filter(workflow=workflow, is_lead=True).select_related("owner").first()
-        known = lead.owner if lead is not None else workflow.owner
-        vars(workflow)["_kpi_owner"] = known
-    return known
 
 
 def load_kpi_owners(workflows: Iterable[Workflow]) -> None:
@@ -50,7 +38,7 @@ def load_kpi_owners(workflows: Iterable[Workflow]) -> None:
         ).select_related("owner")
     }
     for workflow in instances:
-        vars(workflow)["_kpi_owner"] = leads.get(workflow.pk, workflow.owner)
+        remember_kpi_owner(workflow, leads.get(workflow.pk, workflow.owner))
 
 
 def is_second_approver(user: User, workflow: Workflow) -> bool:
@@ -186,6 +174,14 @@ def staleness(
     if not ignore_policy and promotion.gate_report is not None:
         return evals.ended_waiver(promotion.gate_report)
     return ""
+
+
+def staleness_at_decision(promotion: Promotion, live: LiveRelease | None) -> str:
+    """As `staleness`, and whether the evidence itself aged: how it was scored, and recent cases."""
+    stale = staleness(promotion, live)
+    if stale or promotion.gate_report is None:
+        return stale
+    return evals.outdated(promotion.gate_report)
 
 
 def blocking_post_mortem(workflow: Workflow, fixes_id: int | None) -> PostMortem | None:

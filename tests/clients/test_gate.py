@@ -128,6 +128,23 @@ def test_what_cannot_be_asked_is_an_exit_code_of_its_own(
     assert not (tmp_path / "out").exists()  # no verdict, no file that could be taken for one
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"state": "withdrawn", "closing_reason": "Not now."}, "is withdrawn: Not now."),
+        ({"state": "rolled_back", "closing_reason": "It hurt."}, "is rolled_back: It hurt."),
+        ({"stale": "What is live changed."}, "counts no more: What is live changed."),
+    ],
+)
+def test_a_verdict_that_counts_no_more_is_no_pass(
+    server: Scripted, run: Callable[..., int], capsys: pytest.CaptureFixture[str],
+    said: dict[str, str], words: str,
+) -> None:  # fmt: skip
+    answers(server, **said)
+    assert run(server.url, "--release", DIGEST) == 3
+    assert words in capsys.readouterr().err
+
+
 def test_it_waits_as_long_as_it_is_asked_and_no_longer(
     server: Scripted, run: Callable[..., int], no_waiting: list[float],
     capsys: pytest.CaptureFixture[str],

@@ -102,8 +102,8 @@ def test_findings_are_grouped_by_what_was_found_and_say_what_was_not_judged() ->
         ("Must-pass cases", ""),
     ]
     assert found.worse[3].parts == ("2 of 9 did not pass",)
-    assert [item.name for item in found.same] == ["Correct", "Sound"]
-    assert [item.name for item in found.unjudged] == ["Safe"]
+    assert [item.name for item in found.same] == ["Correct"]
+    assert [item.name for item in found.unjudged] == ["Sound", "Safe"]
     assert [(item.name, item.parts) for item in found.unclear] == [("Tone", (f"+5.0{PT} golden",))]
     assert [(item.name, item.parts) for item in found.unknown] == [
         ("The recent suite was sampled 20 days ago.", ()),

@@ -244,5 +244,5 @@ def test_pages_read_in_a_fixed_number_of_queries(
         page_of(client, promotion)
     with django_assert_max_num_queries(11):
         client.get("/promotions/")
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         client.get(reverse("gate-report", args=(promotion.gate_report_id,)))

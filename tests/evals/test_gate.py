@@ -42,6 +42,43 @@ def test_a_clear_improvement_without_regression_passes() -> None:
     assert verdict.settle == ()
 
 
+def test_several_runs_of_a_case_are_counted_as_runs_of_one_case() -> None:
+    once, before = pair(mended=1, broken=0, good=30, bad=9)
+    thrice = [
+        {kind: replace(run, repeats=3, results=[
+            replace(r, repeat=n, must_pass=True, output=f"{r.output} {side}")
+            for r in run.results for n in range(3)
+        ]) for kind, run in runs.items()}
+        for side, runs in enumerate((once, before))
+    ]  # fmt: skip
+    verdict = gate(*thrice, guardrails=[], floors=[])
+    primary = verdict.rows[0]
+    assert primary.to_content()["result"] == "93 of 120 runs"
+    assert primary.sentence.startswith("3 runs mended, 0 broken")
+    assert any("there are 40." in advice for advice in verdict.settle)
+    assert "9 of 40 must-pass cases did not pass." in [r.sentence for r in verdict.hard_rules]
+    alone = gate(once, before, guardrails=[], floors=[]).rows[0]
+    assert primary.low == pytest.approx(alone.low, abs=2)  # no surer than of forty cases
+    assert primary.high == pytest.approx(alone.high, abs=2)
+
+
+def test_a_primary_that_cannot_be_as_much_better_as_asked_is_not_better() -> None:
+    asked = {"metric": "correct", "min_improvement_points": 20}
+    verdict = gate(*pair(mended=16, broken=22, good=142, bad=20), primary=asked)
+    assert (verdict.rows[0].word, verdict.verdict) == ("Not better", Verdict.FAIL)
+
+
+def test_cases_that_nobody_checked_are_not_counted_as_kept_policy() -> None:
+    candidate, baseline = pair(mended=30, broken=5, good=150, bad=15)
+    unchecked = [
+        replace(r, values={**r.values, "policy_ok": None}) if n < 50 else r
+        for n, r in enumerate(candidate["golden"].results)
+    ]
+    verdict = gate({"golden": replace(candidate["golden"], results=unchecked)}, baseline)
+    said = " ".join(rule.sentence for rule in verdict.hard_rules)
+    assert "No policy violation in 150 cases. 50 could not be checked." in said
+
+
 def test_harm_fails_and_says_how_many_cases_broke() -> None:
     verdict = gate(*pair(mended=5, broken=30, good=150, bad=15))
     assert verdict.verdict is Verdict.FAIL

@@ -18,7 +18,7 @@ from governance.common.time import now
 from governance.evals.decision_models import GateWaiver
 from governance.evals.gate import Verdict
 from governance.evals.gate import judge as judge_purely
-from governance.evals.gate_beside import OPEN_ROW, PilotEvidence, Waiver
+from governance.evals.gate_beside import OPEN_FLOOR, OPEN_ROW, PilotEvidence, Waiver
 from governance.evals.models import EvalRun, GateReport, SuiteVersion
 from governance.evals.services import (
     confirm_policy,
@@ -63,6 +63,25 @@ def test_an_open_guardrail_may_be_set_aside_and_the_verdict_says_so() -> None:
     assert content["waivers"][0]["by"] == "CFO"
     late = replace(mine, until=NOW)
     assert judge_purely(rules, candidate, baseline, now=NOW, waivers=[late]) == alone
+
+
+def test_a_waiver_of_a_guardrail_leaves_the_floor_of_the_same_metric_open() -> None:
+    candidate, baseline = pair(mended=14, broken=2, good=19, bad=15)
+    rules = policy(
+        guardrails=[{"metric": "silent_error", "margin_points": 1}],
+        floors=[{"metric": "silent_error", "limit_percent": 35}],
+    )
+    rows = judge_purely(rules, candidate, baseline, now=NOW).rows
+    opened = {row.role for row in rows if row.outcome.value == "open"}
+    one = judge_purely(
+        rules, candidate, baseline, now=NOW, waivers=[waiver(OPEN_FLOOR, metric="silent_error")]
+    )
+    assert "floor" in opened
+    assert [row.role for row in one.rows if row.word == "Waived"] == ["floor"]
+    other = judge_purely(
+        rules, candidate, baseline, now=NOW, waivers=[waiver(OPEN_ROW, metric="silent_error")]
+    )
+    assert "floor" not in [row.role for row in other.rows if row.word == "Waived"]
 
 
 def test_neither_the_primary_nor_harm_nor_missing_evidence_can_be_set_aside() -> None:

@@ -151,3 +151,5 @@ def test_roll_back_from_the_shell_returns_to_the_last_known_good_as_an_operator(
     kept = Convergence.objects.get()
     assert kept.clicked_at < event.occurred_at  # the command's start, not the transaction's
     assert kept.served_at > event.occurred_at
+    with pytest.raises(CommandError, match="a moment ago"):  # two who see the same trouble
+        run("roll_back", "support-triage", "--reason", "Precaution")

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from governance.audit.models import AuditEvent
-from governance.common.errors import NotAllowedError
+from governance.common.errors import NotAllowedError, StateConflictError
 from governance.evals import services as evals
 from governance.evals.models import EvalRun, GateReport, SuiteVersion
 from governance.jobs import services as jobs
@@ -95,9 +95,9 @@ def test_a_run_with_repeats_on_one_side_holds_nothing_up(
     work()
     promotion = propose()
     assert promotion.state == Promotion.State.AWAITING_OWNER
-    judged = EvalRun.objects.filter(
-        pk__in=[run["id"] for run in promotion.gate_report.content["runs"]]
-    )
+    report = promotion.gate_report
+    assert report is not None
+    judged = EvalRun.objects.filter(pk__in=[run["id"] for run in report.content["runs"]])
     assert {run.repeats for run in judged} == {1}
 
 
@@ -113,3 +113,29 @@ def test_who_confirms_a_version_confirms_the_edits_of_those_before_it(
     promotion = propose()
     assert owner.pk not in rules.contributors(promotion)
     assert approve(promotion, owner).state == Promotion.State.LIVE
+
+
+def test_evidence_that_aged_since_the_gate_is_asked_for_again(
+    propose: Propose, approve: Callable[..., Promotion], owner: User, analyst: User,
+    workflow: Workflow,
+) -> None:  # fmt: skip
+    promotion = propose()
+    report = promotion.gate_report
+    assert report is not None
+    assert evals.outdated(report) == ""
+    content = {"scorers": [{"name": "answer", "kind": "exact"}]}
+    evals.set_evaluator(workflow, content, actor=analyst, reason="Stricter.")
+    assert "How answers are scored changed" in evals.outdated(report)
+    with pytest.raises(StateConflictError, match="How answers are scored changed"):
+        approve(promotion, owner)
+
+
+def test_a_promotion_says_who_rolled_it_back(
+    propose: Propose, approve: Callable[..., Promotion], owner: User, analyst: User,
+    workflow: Workflow,
+) -> None:  # fmt: skip
+    promotion = approve(propose(), owner)
+    services.roll_back(workflow, actor=analyst, reason="Customers complain.")
+    found = again(promotion)
+    assert found.closed_by_label.startswith(str(analyst))
+    assert found.closing_reason == "Customers complain."

@@ -15,6 +15,7 @@ from countersign.transport import Reply, Transport
 
 EVALUATING = "evaluating"
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two looks
+GONE = ("withdrawn", "rejected", "rolled_back", "superseded", "stopped")  # its verdict is history
 RETRIED = (429, 502, 503, 504)
 
 
@@ -136,6 +137,11 @@ class GateClient:
         self, promotion: int, found: Mapping[str, Any], page: str, suites: Sequence[str]
     ) -> Gate:
         verdict = found.get("verdict")
+        if found.get("state") in GONE:
+            why = str(found.get("closing_reason") or "it serves no more")
+            raise RefusedError(f"Promotion {promotion} is {found['state']}: {why}", 409)
+        if found.get("stale"):
+            raise RefusedError(f"Promotion {promotion} counts no more: {found['stale']}", 409)
         if not isinstance(verdict, str):
             why = str(found.get("closing_reason") or found.get("state"))
             raise RefusedError(f"Promotion {promotion} ended without a verdict: {why}", 409)
