@@ -59,6 +59,10 @@ class OutboundError(GovernanceError):
     status = 502
 
 
+class TooLargeError(OutboundError):
+    """The other side sent more than is read. It would again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back, whatever the status."""
@@ -289,7 +293,7 @@ def request(
             while part := reply.read1(STEP):
                 received += part
                 if len(received) > most_bytes:
-                    raise OutboundError(f"{target.host} sent more than {most_bytes:,} bytes.")
+                    raise TooLargeError(f"{target.host} sent more than {most_bytes:,} bytes.")
             if reply.length:
                 raise OutboundError(f"The answer of {target.host} broke off.")
         named = {name.lower(): value for name, value in reply.getheaders()}

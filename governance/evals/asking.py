@@ -17,6 +17,7 @@ from governance.evals.targets import Calling, TargetError
 from governance.jobs.services import Claim, LostClaimError
 
 BEAT_SECONDS = 15.0  # between renewals of the lease while nothing is written
+LOOK_SECONDS = 2.0  # between looks whether somebody cancelled the run
 SEEDS = 2**31
 
 
@@ -135,7 +136,7 @@ def _together(
                     raise budget.refusal()
                 time.sleep(max(0.0, next_at - moment))
                 continue
-            until = BEAT_SECONDS
+            until = LOOK_SECONDS
             if ahead is not None and len(waiting) < most and every:
                 until = min(until, max(0.0, next_at - moment))
             try:

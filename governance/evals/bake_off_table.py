@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from django.db.models.fields.json import KeyTextTransform
+
 from governance.common.errors import InvalidInputError
 from governance.evals import racing
 from governance.evals.decision_models import BakeOff
@@ -107,39 +109,41 @@ def _metric(bake_off: BakeOff, done: Sequence[EvalRun]) -> Metric:
         return metric
     name = bake_off.metric.removeprefix(SCORE)
     values = (
-        run.scores.filter(error="").exclude(**{f"metrics__{name}__in": [True, False, 0, 1, None]})
+        # By key, not by lookup: a scorer may be named "contains".
+        run.scores.filter(error="", metrics__has_key=name)
+        .annotate(value=KeyTextTransform(name, "metrics"))
+        .exclude(value__in=["true", "false", "0", "1", "0.0", "1.0"])
+        .filter(value__isnull=False)
         for run in done
     )
-    is_number = any(rows.filter(metrics__has_key=name).exists() for rows in values)
+    is_number = any(rows.exists() for rows in values)
     return metric_named(bake_off.metric, as_number=is_number) or metric
 
 
 def _verdicts(tested: Mapping[int, racing.Against]) -> dict[int, dict[str, Any]]:
     """Say of each contender whether it is better or worse, corrected for how many there are."""
-    better = _corrected({pk: one.better_p for pk, one in tested.items()})
-    worse = _corrected({pk: one.worse_p for pk, one in tested.items()})
+    # Either could be found, so both directions share the chance of being wrong: doubled.
+    both = {
+        pk: min(1.0, 2 * min(one.better_p, one.worse_p))
+        for pk, one in tested.items()
+        if one.better_p is not None and one.worse_p is not None
+    }
+    corrected = dict(zip(both, racing.holm(list(both.values())), strict=True))
     found = {}
     for pk, one in tested.items():
-        verdict = UNTESTED if pk not in better else EVEN
-        if pk in better and better[pk] <= racing.ALPHA:
-            verdict = BETTER
-        elif pk in worse and worse[pk] <= racing.ALPHA:
-            verdict = WORSE
+        p, verdict = corrected.get(pk), UNTESTED
+        is_better = (one.better_p or 0.0) <= (one.worse_p or 0.0)
+        if p is not None:
+            verdict = EVEN if p > racing.ALPHA else BETTER if is_better else WORSE
         found[pk] = _rounded(
             {
                 **asdict(one),
-                "better_holm": better.get(pk),
-                "worse_holm": worse.get(pk),
+                "better_holm": p if p is None or is_better else 1.0,
+                "worse_holm": p if p is None or not is_better else 1.0,
                 "verdict": verdict,
             }
         )
     return found
-
-
-def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
-    """Holm over those that could be tested."""
-    known = {pk: p for pk, p in p_values.items() if p is not None}
-    return dict(zip(known, racing.holm(list(known.values())), strict=True))
 
 
 def _axes(every: Collection[racing.Standing]) -> list[str]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+
 from governance import audit
 from governance.common.canonical import digest
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
@@ -22,7 +24,7 @@ from governance.evals.evaluators import JUDGE, current_evaluator
 from governance.evals.models import EvalRun, Score
 from governance.evals.policy import SCORE
 from governance.evals.scorers import fingerprints
-from governance.evals.setup_models import HumanLabel, JudgeCalibration
+from governance.evals.setup_models import Evaluator, HumanLabel, JudgeCalibration
 from governance.people.models import User
 from governance.people.permissions import register_rule, require
 from governance.workflows.models import Workflow
@@ -163,12 +165,15 @@ def to_label(workflow: Workflow, judge: Judge, user: User, count: int) -> list[S
 
 
 def _graded(workflow: Workflow, judge: Judge) -> Any:
-    return Score.objects.filter(
-        run__suite__workflow=workflow,
-        run__state=EvalRun.State.DONE,
-        **{f"run__scorers__{judge.name}": judge.fingerprint},
-        error="",
-    ).exclude(**{f"metrics__{judge.name}": None})
+    # By key, not by lookup: a judge may be named "contains".
+    return (
+        Score.objects.filter(run__suite__workflow=workflow, run__state=EvalRun.State.DONE, error="")
+        .annotate(
+            by=KeyTextTransform(judge.name, "run__scorers"),
+            said=KeyTextTransform(judge.name, "metrics"),
+        )
+        .filter(by=judge.fingerprint, said__isnull=False)
+    )
 
 
 @audit.atomic()
@@ -205,15 +210,19 @@ def agreement(workflow: Workflow, judge: Judge) -> Agreement:
     """Lay the labels of people beside the judge's verdicts; where people disagree, most decide."""
     rows = HumanLabel.objects.filter(
         scorer=judge.name, score__in=_graded(workflow, judge)
-    ).values_list("score_id", "good", f"score__metrics__{judge.name}")
-    votes: dict[int, list[bool]] = {}
-    said: dict[int, bool] = {}
-    for score, good, verdict in rows:
-        votes.setdefault(score, []).append(good)
-        said[score] = bool(verdict)
+    ).values_list(
+        "score__case_id", "score__output", "good", KeyTransform(judge.name, "score__metrics")
+    )
+    # The same answer to the same case is one piece of evidence, however often it was given.
+    votes: dict[str, list[bool]] = {}
+    said: dict[str, bool] = {}
+    for case, output, good, verdict in rows:
+        answer = digest([case, output.get("answer", "")])
+        votes.setdefault(answer, []).append(good)
+        said[answer] = bool(verdict)
     decided = [
-        (sum(ballots) * 2 > len(ballots), said[score])
-        for score, ballots in votes.items()
+        (sum(ballots) * 2 > len(ballots), said[answer])
+        for answer, ballots in votes.items()
         if sum(ballots) * 2 != len(ballots)
     ]
     return count(decided, judge.bar)
@@ -247,13 +256,11 @@ def calibrate(workflow: Workflow, name: str, *, actor: User) -> JudgeCalibration
     labellers = sorted(
         set(
             HumanLabel.objects.filter(
-                scorer=name, score__run__suite__workflow=workflow,
-                **{f"score__run__scorers__{name}": judge.fingerprint},
+                scorer=name, score__in=_graded(workflow, judge)
             ).values_list("labelled_by_label", flat=True)
         )
     )  # fmt: skip
-    evaluator = current_evaluator(workflow)
-    if evaluator is not None and labellers == [evaluator.created_by_label]:
+    if set(labellers) <= {_author(workflow, judge)}:
         raise NotAllowedError("Somebody else than the author of the judge has to label too.")
     lock(workflow)
     content = {**found.to_content(), "labellers": labellers}
@@ -270,6 +277,16 @@ def calibrate(workflow: Workflow, name: str, *, actor: User) -> JudgeCalibration
         passed=made.passed, labels=found.total,
     )  # fmt: skip
     return made
+
+
+def _author(workflow: Workflow, judge: Judge) -> str:
+    """Who made this judge what it is: the author of the first version that holds it unchanged."""
+    author = ""
+    for version in Evaluator.objects.filter(workflow=workflow).order_by("-version"):
+        if fingerprints(version).get(judge.name) != judge.fingerprint:
+            break
+        author = version.created_by_label
+    return author
 
 
 def calibrated(workflow: Workflow, judge: Judge) -> JudgeCalibration | None:

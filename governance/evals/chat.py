@@ -118,6 +118,8 @@ def send(
             method, url, body=None if body is None else json.dumps(body).encode(), headers=sent,
             allowed=settings.OUTBOUND_ALLOWED, seconds=seconds, most_bytes=MOST_BYTES,
         )  # fmt: skip
+    except outbound.TooLargeError as error:
+        raise CallError(str(error)) from error
     except outbound.OutboundError as error:
         raise PassingError(str(error)) from error
     if answer.is_success:

@@ -19,7 +19,7 @@ from governance.common.errors import InvalidInputError
 from governance.evals import chat
 from governance.evals.scorer_kinds import LONGEST_NOTE, Found, Seen
 from governance.evals.target_calls import MILLION, Pace, headers_for, patiently
-from governance.evals.target_content import amount_of_money
+from governance.evals.target_content import SET_BY_ITSELF, amount_of_money
 
 DEFAULTS: Mapping[str, Any] = {
     "base_url": "", "secret": "", "model": "", "prompt": "", "parameters": {"temperature": 0},
@@ -51,6 +51,8 @@ def clean(options: Mapping[str, Any]) -> dict[str, Any]:
         secret_references.check_reference(str(found["secret"]), folders=settings.SECRET_FOLDERS)
     if not isinstance(found["parameters"], Mapping):
         raise InvalidInputError("A judge's parameters are an object.")
+    if taken := sorted(SET_BY_ITSELF & set(found["parameters"])):
+        raise InvalidInputError(f"The parameter {taken[0]!r} is set by the judge itself.")
     for name, least, most in (("seconds", 1, 600), ("tries", 1, 10), ("bar", 0.5, 0.99)):
         value = found[name]
         real = isinstance(value, int | float) and not isinstance(value, bool)

@@ -15,7 +15,7 @@ from governance.audit import Actor
 from governance.common.errors import StateConflictError
 from governance.common.time import now
 from governance.evals import gate
-from governance.evals.asking import SEEDS, Ask, Budget, ask_all
+from governance.evals.asking import LOOK_SECONDS, SEEDS, Ask, Budget, ask_all
 from governance.evals.chat import CallError
 from governance.evals.models import EvalRun, Score
 from governance.evals.policies import current_policy
@@ -23,7 +23,7 @@ from governance.evals.policy import GatePolicy
 from governance.evals.recorded import evidence_of, summary_of
 from governance.evals.requests import BAKE_OFF, SCHEDULED
 from governance.evals.scorers import CaseScorer, evaluator_for, scorer_for
-from governance.evals.target_calls import Pace
+from governance.evals.target_calls import Pace, paid
 from governance.evals.targets import (
     Calling,
     Outcome,
@@ -71,7 +71,7 @@ def execute(run_id: int, claim: Claim) -> None:
         work = partial(_score, run, target, scorer)
         asks = _Asks(run, time.monotonic() + PART_SECONDS)
         with closing(ask_all(asks, work, calling, budget, claim)) as scores:
-            for chunk in _chunks(scores, claim):
+            for chunk in _chunks(scores, claim, run.pk):
                 _store(run.pk, chunk, claim)
     except CancelledError:
         return
@@ -133,21 +133,25 @@ def _go_on(run: EvalRun, claim: Claim) -> None:
     enqueue("evals.run", f"run {run.pk} after job {claim.job_id}", facts)
 
 
-def _chunks(scores: Iterable[Score | None], claim: Claim) -> Iterator[list[Score]]:
+def _chunks(scores: Iterable[Score | None], claim: Claim, run_id: int) -> Iterator[list[Score]]:
     """Hand over what is there every few seconds, and what was paid for when it ends early."""
     chunk: list[Score] = []
-    since = time.monotonic()
+    since = looked = time.monotonic()
     try:
         for score in scores:
             if score is not None:
                 chunk.append(score)
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                if EvalRun.objects.filter(pk=run_id, state=EvalRun.State.CANCELLED).exists():
+                    raise CancelledError
             if len(chunk) >= CHUNK_CASES or time.monotonic() - since >= CHUNK_SECONDS:
                 if chunk:
                     yield chunk
                 else:
                     claim.heartbeat()
                 chunk, since = [], time.monotonic()
-    except TargetError:
+    except (TargetError, CancelledError):
         if chunk:
             yield chunk
         raise
@@ -159,7 +163,9 @@ def _score(run: EvalRun, target: Run, scorer: CaseScorer, ask: Ask) -> Score:
     """Run and score one case. What target or scorer raise is an error of this case only."""
     row = Score(run=run, case=ask.case, repeat=ask.repeat)
     try:
-        outcome = Outcome.from_answer(target(ask.case.input, seed=ask.seed))
+        answer = target(ask.case.input, seed=ask.seed)
+        row.cost = paid(answer)
+        outcome = Outcome.from_answer(answer)
         row.usage = dict(outcome.usage)
         row.output = {"answer": outcome.answer}
         row.latency_ms = outcome.latency_ms
@@ -185,15 +191,18 @@ def _score(run: EvalRun, target: Run, scorer: CaseScorer, ask: Ask) -> Score:
 def _store(run_id: int, chunk: Sequence[Score], claim: Claim) -> None:
     """Write a chunk and the run's counters, if this worker still holds the job.
 
+    What was paid for is written for a run that was cancelled meanwhile, too.
+
     Raises:
-        CancelledError: the run was cancelled meanwhile; nothing is written any more.
+        CancelledError: it was cancelled, or closed otherwise.
     """
     with transaction.atomic():
         claim.hold()
         moment = now()
         for row in chunk:
             row.scored_at = moment
-        counted = EvalRun.objects.filter(pk=run_id, state=EvalRun.State.RUNNING).update(
+        open_or_cancelled = (EvalRun.State.RUNNING, EvalRun.State.CANCELLED)
+        counted = EvalRun.objects.filter(pk=run_id, state__in=open_or_cancelled).update(
             cases_done=F("cases_done") + len(chunk),
             errors=F("errors") + sum(1 for row in chunk if row.error),
             cost=F("cost") + sum(row.cost for row in chunk if row.cost is not None),
@@ -201,6 +210,8 @@ def _store(run_id: int, chunk: Sequence[Score], claim: Claim) -> None:
         if not counted:
             raise CancelledError
         Score.objects.bulk_create(chunk)
+    if EvalRun.objects.filter(pk=run_id, state=EvalRun.State.CANCELLED).exists():
+        raise CancelledError
     claim.heartbeat()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import threading
@@ -16,7 +17,7 @@ from jmespath.exceptions import JMESPathError
 from governance.common.canonical import canonical, parse_json
 from governance.common.errors import InvalidInputError
 from governance.evals import chat
-from governance.evals.target_content import check_release, compiled, fill
+from governance.evals.target_content import LARGEST_BUDGET, check_release, compiled, fill
 
 MILLION = Decimal(1_000_000)
 FIRST_PAUSE = 0.5  # seconds before the second try; doubled each time
@@ -125,7 +126,11 @@ def openai(
                 wrong = chat.CallError(f"The answer is not the JSON it must be: {error}")
                 wrong.spent = cost
                 raise wrong from error
-            found.update(_read(parsed, content["paths"]))
+            try:
+                found.update(_read(parsed, content["paths"]))
+            except chat.CallError as error:
+                error.spent = cost
+                raise
         return found
 
     return call
@@ -168,10 +173,25 @@ def http(
             parsed = parse_json(answer.body)
         except InvalidInputError as error:
             raise chat.CallError(f"The answer is not JSON: {error}") from error
-        found.update(_read(parsed, content["paths"]))
+        try:
+            found.update(_read(parsed, content["paths"]))
+        except chat.CallError as error:
+            with contextlib.suppress(chat.CallError):
+                only_cost = {name: p for name, p in content["paths"].items() if name == "cost"}
+                error.spent = paid(_read(parsed, only_cost)) or Decimal(0)
+            raise
         return found
 
     return call
+
+
+def paid(found: Any) -> Decimal | None:
+    """Return what an answer says it cost, whatever else is wrong with it; None: nothing."""
+    try:
+        cost = Decimal(str(found["cost"]))
+    except (ArithmeticError, KeyError, TypeError):
+        return None
+    return cost if cost.is_finite() and 0 <= cost <= LARGEST_BUDGET else None
 
 
 def _model(declared: Mapping[str, Any]) -> str:

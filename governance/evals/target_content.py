@@ -45,6 +45,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # What may be read out of an answer, each by a JMESPath.
 PATHS = ("answer", "escalated", "violations", "cost", "tools")
+SET_BY_ITSELF = {"model", "messages", "stream", "n"}  # no parameters of a chat completion
 METHODS = ("GET", "POST", "PUT")
 MOST_MESSAGES = 50
 LARGEST = 64 * 1024  # characters of the canonical JSON
@@ -101,7 +102,7 @@ def _openai(found: dict[str, Any]) -> None:
             raise InvalidInputError(f"A message's role is one of {', '.join(roles)}.")
     if not isinstance(found["parameters"], Mapping):
         raise InvalidInputError('Parameters are an object, such as {"temperature": 0}.')
-    if taken := sorted({"model", "messages", "stream", "n"} & set(found["parameters"])):
+    if taken := sorted(SET_BY_ITSELF & set(found["parameters"])):
         raise InvalidInputError(f"The parameter {taken[0]!r} is set by the target itself.")
     for name in ("price_in", "price_out"):
         found[name] = amount_of_money(found[name], "A price per million tokens")

@@ -155,9 +155,25 @@ def test_a_judge_counts_once_people_agree_and_another_prompt_voids_it(
     assert {refusal["code"] for refusal in report.content["refusals"]} == {"uncalibrated"}
 
 
+def test_the_same_answer_labelled_ten_times_is_one_label(
+    workflow: Workflow, analyst: User, builder: User, content: dict[str, Any],
+    suite: SuiteVersion, make_release: Make, score: Do,
+) -> None:  # fmt: skip
+    content["scorers"][1]["name"] = "contains"  # which is also a lookup of JSON
+    set_evaluator(workflow, content, actor=analyst, reason="Tone counts.")
+    score(make_release(), suite, repeats=10)
+    found = judge_named(workflow, "contains")
+    rows = to_label(workflow, found, builder, 1_000)
+    alike = [row for row in rows if row.case_id == rows[0].case_id]
+    assert len(alike) == 10
+    for row in alike:
+        label_answer(row, found, good=row.output["answer"] != "no idea", actor=builder)
+    assert calibration.agreement(workflow, found).total == 1
+
+
 def test_the_author_of_a_judge_alone_does_not_calibrate_it(
-    workflow: Workflow, analyst: User, cfo: User, content: dict[str, Any], suite: SuiteVersion,
-    make_release: Make, score: Do,
+    workflow: Workflow, analyst: User, builder: User, cfo: User, content: dict[str, Any],
+    suite: SuiteVersion, make_release: Make, score: Do,
 ) -> None:  # fmt: skip
     set_evaluator(workflow, content, actor=analyst, reason="Tone counts.")
     score(make_release(), suite)
@@ -167,6 +183,11 @@ def test_the_author_of_a_judge_alone_does_not_calibrate_it(
         label_answer(rows[0], found, good=True, actor=cfo)
     for row in rows:
         label_answer(row, found, good=row.output["answer"] != "no idea", actor=analyst)
+    with pytest.raises(NotAllowedError, match="Somebody else"):
+        calibrate(workflow, "helpful", actor=analyst)
+    # Another scorer by another person does not make it another judge.
+    content["scorers"].append({"name": "quick", "kind": "latency"})
+    set_evaluator(workflow, content, actor=builder, reason="Speed counts.")
     with pytest.raises(NotAllowedError, match="Somebody else"):
         calibrate(workflow, "helpful", actor=analyst)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from governance.audit.models import AuditEvent
 from governance.common.errors import InvalidInputError, NotAllowedError, StateConflictError
@@ -220,12 +224,69 @@ def test_a_cancelled_run_stops_keeps_its_scores_and_is_no_evidence(
         assert work(run)
     run.refresh_from_db()
     assert (run.state, run.cancelled_by_label) == (EvalRun.State.CANCELLED, "Analyst (analyst)")
-    assert run.scores.count() == run.cases_done == running.CHUNK_CASES
+    # What was under way is kept too: it is paid for.
+    assert run.scores.count() == run.cases_done == 2 * running.CHUNK_CASES
+    assert run.cost == sum(score.cost or 0 for score in run.scores.all())
     assert len(server.asked) < 60
     assert finished_run(run.release, golden) is None
     with pytest.raises(StateConflictError):
         cancel_run(run, actor=analyst)
     assert AuditEvent.objects.filter(verb="eval_run.cancelled").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_run_stops_asking_though_nothing_comes_back(
+    workflow: Workflow, analyst: User, make_release: Make, golden: SuiteVersion,
+    server: ModelServer, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(running, "LOOK_SECONDS", 0.1)
+    wait = {**openai, "concurrency": 2, "seconds": 30, "tries": 3}
+    set_target(workflow, wait, actor=analyst, reason=WHY)
+    run = request_run(make_release(), golden, actor=analyst, purpose="request", slot="a")
+    released = threading.Event()
+
+    def silent(asked: Any) -> Any:
+        if len(server.asked) == 2:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(_cancel, run, analyst).result()
+        released.wait(20)
+        return completion("late")
+
+    server.behave = silent
+    try:
+        started = time.monotonic()
+        assert work(run)
+        assert time.monotonic() - started < 10
+        assert len(server.asked) <= 2
+    finally:
+        released.set()
+
+
+def _cancel(run: EvalRun, actor: User) -> None:
+    try:
+        cancel_run(run, actor=actor)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("paths", [{"answer": "nope"}, {"answer": "why", "escalated": "why"}])
+def test_a_budget_also_stops_answers_that_are_paid_and_useless(
+    workflow: Workflow, analyst: User, make_release: Make, golden: SuiteVersion,
+    server: ModelServer, openai: dict[str, Any], paths: dict[str, str],
+) -> None:  # fmt: skip
+    server.behave = lambda asked: completion(json.dumps({"why": "because"}))
+    dear = {**openai, "paths": paths, "price_in": "10000", "price_out": "0", "concurrency": 1}
+    set_target(workflow, dear, actor=analyst, reason=WHY)
+    run = request_run(
+        make_release(), golden, actor=analyst, purpose="request", slot="a", budget=Decimal(5)
+    )
+    work(run)
+    run.refresh_from_db()
+    assert run.state == EvalRun.State.FAILED
+    assert "budget" in run.error
+    assert 0 < run.cost <= 5
+    assert len(server.asked) < 60
 
 
 def test_a_slow_answer_does_not_lose_the_claim(
