@@ -31,10 +31,10 @@ VERDICTS = {
 }
 UNITS = {"percent": Unit.SHARE, "number": Unit.SCORE}
 COLUMNS = (
-    "release", "title", "digest", "run", "state", "results", "errors", "quality", "quality_low",
-    "quality_high", "change", "change_low", "change_high", "p_better_holm", "p_worse_holm",
-    "verdict", "cost", "cost_change", "latency_mean_ms", "latency_p50_ms",
-    "latency_p95_ms", "latency_change_ms", "in_front", "dominated_by", "spent",
+    "release", "title", "digest", "run", "state", "results", "errors", "reason", "quality",
+    "quality_low", "quality_high", "quality_of", "change", "change_low", "change_high",
+    "p_better_holm", "p_worse_holm", "verdict", "cost", "cost_change", "latency_mean_ms",
+    "latency_p50_ms", "latency_p95_ms", "latency_change_ms", "in_front", "dominated_by", "spent",
 )  # fmt: skip
 
 
@@ -205,7 +205,8 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
     over = row["dominated_by"]
     return [
         row["name"], row["title"], row["release"], row["run"], row["state"], row["results"],
-        standing.get("errors"), quality.get("value"), quality.get("low"), quality.get("high"),
+        standing.get("errors"), row["error"], quality.get("value"), quality.get("low"),
+        quality.get("high"), quality.get("total"),
         against.get("change"), against.get("low"), against.get("high"),
         against.get("better_holm"), against.get("worse_holm"), against.get("verdict"),
         (standing.get("cost") or {}).get("value"), (against.get("cost") or {}).get("value"),

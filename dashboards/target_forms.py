@@ -12,7 +12,14 @@ from django.http import QueryDict
 from dashboards.json_fields import CODE, JsonTextField
 from dashboards.setup_page import WhyForm
 from dashboards.slots import readable
-from governance.evals.target_content import COMMON, DEFAULTS, LARGEST, METHODS, PATHS
+from governance.evals.target_content import (
+    COMMON,
+    DEFAULTS,
+    LARGEST,
+    LONGEST_CALL,
+    METHODS,
+    PATHS,
+)
 
 PATH_WORDS = {
     "answer": "Answer",
@@ -33,7 +40,7 @@ class TargetForm(WhyForm):
     kind = forms.CharField(widget=forms.HiddenInput)
     concurrency = forms.IntegerField(label="Calls at a time", min_value=1, max_value=32)
     per_minute = forms.IntegerField(label="Calls a minute (0: any)", min_value=0, max_value=60_000)
-    seconds = forms.IntegerField(label="Seconds for one call", min_value=1, max_value=3_600)
+    seconds = forms.IntegerField(label="Seconds for one call", min_value=1, max_value=LONGEST_CALL)
     tries = forms.IntegerField(label="Tries", min_value=1, max_value=10)
     budget = forms.DecimalField(
         label="Budget of a run", required=False, min_value=0, max_digits=18, decimal_places=8

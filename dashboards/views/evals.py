@@ -26,8 +26,9 @@ from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
 from governance.common.time import now
 from governance.evals import services
+from governance.evals.evaluators import CALLABLE
 from governance.evals.models import EvalRun, Score, SuiteVersion
-from governance.evals.policy import METRICS
+from governance.evals.policy import METRICS, SCORE
 from governance.evals.requests import IMPORTED
 from governance.evals.setup_models import EvalTarget
 from governance.jobs.models import Job, Schedule
@@ -256,9 +257,18 @@ def _share(run: EvalRun, metric: str) -> float | None:
 
 
 def _figures(run: EvalRun) -> list[Figure]:
+    """What every run reports, then what the workflow's own scorers do."""
+    known = {
+        entry["name"]: "score" if entry["kind"] == CALLABLE else "share"
+        for entry in (run.definition.content["scorers"] if run.definition else ())
+    }
+    own = [
+        (f"{SCORE}{name}", name.replace("_", " ").capitalize(), unit)
+        for name, unit in known.items()
+    ]
     return [
         Figure(name, label, unit, _share(run, name), (run.summary.get(name) or {}).get("n", 0))
-        for name, label, unit in FIGURES
+        for name, label, unit in (*FIGURES, *own)
         if run.summary.get(name, {}).get("n")
     ]
 
@@ -381,7 +391,21 @@ def _said(score: Score) -> list[tuple[str, Any]]:
         ("Asked", score.case.input),
         ("Expected", score.case.expected),
         ("Answered", answered or None),
+        *([("Scored", _scorers_of(score))] if score.metrics else []),
     ]
+
+
+def _scorers_of(score: Score) -> dict[str, str]:
+    """What each scorer of the workflow found, and why."""
+    notes = score.notes
+    return {name: _value(value, notes.get(name, "")) for name, value in score.metrics.items()}
+
+
+def _value(value: Any, note: str) -> str:
+    said = "does not apply" if value is None else f"{value:.4g}"
+    if isinstance(value, bool):
+        said = "yes" if value else "no"
+    return f"{said}: {note}" if note else said
 
 
 urlpatterns: list[URLPattern] = [

@@ -18,10 +18,12 @@ from governance.evals.decision_models import SuiteEdit
 from governance.evals.drafts import draft_mark, open_edits
 from governance.evals.models import SuiteVersion
 from governance.evals.sampling import draw
+from governance.evals.scrubbing import scrubbed
 from governance.evals.suites import store_version
 from governance.people.models import User
 from governance.people.permissions import require
 from governance.receipts.models import Receipt
+from governance.receipts.services import redaction_patterns
 from governance.workflows.models import Workflow
 
 RECENT = SuiteVersion.Kind.RECENT
@@ -141,7 +143,7 @@ def label_case(pk: int, workflow: Workflow, *, actor: User, judged: str, answer:
     content = dict(edit.content)
     content["expected"] = _judged(content, judged, answer.strip())
     content["labelled_by_label"] = actor.as_actor().label
-    content = clean_case(content)
+    content = clean_case(scrubbed(content, redaction_patterns()))
     edit.state = State.REPLACED
     edit.save(update_fields=["state"])
     labelled = SuiteEdit.objects.create(

@@ -40,7 +40,9 @@ from governance.people.permissions import require
 
 WORKER = Actor.system("evals")
 CLOSED = (EvalRun.State.DONE, EvalRun.State.FAILED, EvalRun.State.CANCELLED)
-PART_SECONDS = 8 * 60.0  # of a run in one job; a worker's task is killed after 15 minutes
+# Of a run in one job, after which no case is begun: with the longest call it ends before a worker's
+# task is killed, after 15 minutes.
+PART_SECONDS = 4 * 60.0
 CASES_READ = 500  # at a time, with their inputs
 CHUNK_CASES = 100
 # Well below the lease, so that a worker writes and renews several times within it.

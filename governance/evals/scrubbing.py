@@ -9,7 +9,7 @@ from typing import Any
 from governance.evals.cases import Row
 from governance.receipts.redaction import redact
 
-PLACES = ("input", "expected", "reason")
+PLACES = ("input", "expected", "reason", "category", "segment", "cluster", "tags")
 MARK = re.compile(r"⟨(?:e-mail|IBAN|card|removed)⟩")
 WORDS = {
     "⟨e-mail⟩": ("e-mail address", "e-mail addresses"),
@@ -30,9 +30,11 @@ def _walk(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
     if isinstance(value, str):
         return redact(value, patterns)
     if isinstance(value, dict):
-        return {name: _walk(inner, patterns) for name, inner in value.items()}
+        return {redact(name, patterns): _walk(inner, patterns) for name, inner in value.items()}
     if isinstance(value, list):
         return [_walk(inner, patterns) for inner in value]
+    if isinstance(value, int) and (clean := redact(str(value), patterns)) != str(value):
+        return clean  # a card number written as a number
     return value
 
 
@@ -46,6 +48,7 @@ def taken_out(row: Row) -> dict[str, int]:
             for mark in MARK.findall(value):
                 found[mark] = found.get(mark, 0) + 1
         elif isinstance(value, dict):
+            pending.extend(value)
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)

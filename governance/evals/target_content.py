@@ -48,6 +48,7 @@ PATHS = ("answer", "escalated", "violations", "cost", "tools")
 SET_BY_ITSELF = {"model", "messages", "stream", "n"}  # no parameters of a chat completion
 METHODS = ("GET", "POST", "PUT")
 MOST_MESSAGES = 50
+LONGEST_CALL = 600  # seconds; a worker's task is killed after 15 minutes
 LARGEST = 64 * 1024  # characters of the canonical JSON
 LARGEST_BUDGET = Decimal(10) ** 7
 SMALLEST = Decimal("1e-8")  # of any amount
@@ -73,7 +74,7 @@ def clean(content: Any) -> dict[str, Any]:
     found = {**known, **content}
     if len(canonical(found)) > LARGEST:
         raise InvalidInputError(f"A target is at most {LARGEST // 1024} kB large.")
-    _whole(found, "seconds", 1, 3_600)
+    _whole(found, "seconds", 1, LONGEST_CALL)
     _whole(found, "concurrency", 1, 32)
     _whole(found, "per_minute", 0, 60_000)
     _whole(found, "tries", 1, 10)

@@ -200,6 +200,31 @@ def test_a_label_scorer_shows_which_label_was_taken_for_which(
     assert f'<td class="number">{wrong}</td>' in pairs
 
 
+def test_what_each_scorer_found_and_why_stands_with_its_case(
+    workflow: Workflow, make_release: Callable[..., Release], analyst: User, login: Login
+) -> None:
+    cases = [{"key": "one", "input": {"n": 1}, "expected": {"answer": "yes"}}]
+    suite = freeze_suite(workflow, "golden", cases, actor=analyst)
+    content = {"scorers": [{"name": "tone", "kind": "exact"}, {"name": "speed", "kind": "latency"}]}
+    run = EvalRun.objects.create(
+        release=make_release(), suite=suite, evaluator="sha256:" + "0" * 64, purpose="request",
+        slot="scored", requested_by_label="Analyst", requested_at=now(), finished_at=now(),
+        state=EvalRun.State.DONE, cases_total=1, cases_done=1,
+        definition=set_evaluator(workflow, content, actor=analyst, reason="Tone."),
+        scorers={"tone": "sha256:t", "speed": "sha256:s"},
+    )  # fmt: skip
+    Score.objects.create(
+        run=run, case=suite.cases.get(), metrics={"tone": False, "speed": True},
+        notes={"tone": "it <b>shouts</b>"}, output={"answer": "NO"}, scored_at=now(),
+    )  # fmt: skip
+    run.summary = summary_of(run)
+    run.save(update_fields=["summary"])
+    page = login(analyst).get(f"/evals/runs/{run.pk}/").content.decode()
+    assert "<dt>Tone</dt><dd>0.0" in page
+    assert "<dt>Speed</dt><dd>100.0" in page
+    assert "no: it &lt;b&gt;shouts" in page.replace("\\u003C", "&lt;").replace("\\u003E", "&gt;")
+
+
 def test_a_matrix_of_many_labels_shows_those_that_were_mixed_up_most_and_counts_the_rest(
     workflow: Workflow, make_release: Callable[..., Release], analyst: User, login: Login
 ) -> None:

@@ -115,6 +115,20 @@ def test_what_was_typed_is_kept_when_somebody_was_faster(
     assert "You wrote: complaint" in answer.content.decode()
 
 
+def test_personal_data_in_a_typed_answer_is_taken_out(
+    ran: None, analyst: User, login: Login
+) -> None:
+    client = login(analyst)
+    client.post(f"{SUITE}sample/", {"days": 7, "size": 100})
+    edit = SuiteEdit.objects.get(key="m30", state="open").pk
+    client.post(
+        f"{SUITE}label/", {"edit": edit, "judged": "answer", "answer": "write to eve@example.com"}
+    )
+    labelled = SuiteEdit.objects.get(key="m30", state="open")
+    assert labelled.content is not None
+    assert labelled.content["expected"] == {"answer": "write to ⟨e-mail⟩"}
+
+
 def test_a_long_answer_is_kept_whole(ran: None, analyst: User, login: Login) -> None:
     client = login(analyst)
     client.post(f"{SUITE}sample/", {"days": 7, "size": 1})

@@ -362,7 +362,7 @@ def test_a_target_changes_the_evaluator_and_its_author_until_another_person_conf
         ({"price_in": "-1"}, "amount of money"),
         ({"price_in": "NaN"}, "amount of money"),
         ({"budget": "0"}, "amount of money"),
-        ({"seconds": 0}, "from 1 to 3,600"),
+        ({"seconds": 0}, "from 1 to 600"),
         ({"concurrency": True}, "from 1 to 32"),
         ({"paths": {"answer": "a..b["}}, "no JMESPath"),
         ({"paths": {"latency": "a"}}, "Paths are named"),
