@@ -198,7 +198,7 @@ def _sentence(pilot: Pilot, promotion: Promotion) -> str:
     if pilot.state == Pilot.State.RUNNING:
         return f"{name} serves {share} of the cases, {base} the others."
     if pilot.state == Pilot.State.COMPLETED:
-        return f"The guard found {name} no worse at every step; it serves every case."
+        return f"{name} took every step of its pilot, by the guard or by the owner's decision."
     return f"{base} serves every case again. {pilot.what_happened}"
 
 

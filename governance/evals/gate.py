@@ -136,7 +136,8 @@ def judge(
     rows = [with_pilot(row, pilot) for row in _rows(policy, candidate, baseline)]
     used: list[Waiver] = []
     for at, row in enumerate(rows):
-        waiver = waiver_of(waivers, code_of_row(row.role), row.suite, row.metric, now)
+        code = code_of_row(row.role)
+        waiver = waiver_of(waivers, code, row.suite, row.metric, now, row.reason)
         if waiver is not None and may_waive_row(row):
             rows[at] = set_aside(row, waiver)
             used.append(waiver)

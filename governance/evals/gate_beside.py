@@ -49,6 +49,7 @@ class Waiver:
     by: str
     reason: str
     until: datetime
+    finding: str = ""  # of a row: exactly what was set aside; "": whatever stands there
 
     def to_content(self) -> dict[str, Any]:
         return {
@@ -96,14 +97,20 @@ def may_waive_refusal(refusal: Refusal) -> bool:
 
 
 def waiver_of(
-    waivers: Sequence[Waiver], code: str, suite: str, metric: str, now: datetime
+    waivers: Sequence[Waiver], code: str, suite: str, metric: str, now: datetime, finding: str = ""
 ) -> Waiver | None:
-    """Return the waiver in force for one finding."""
+    """Return the waiver in force for one finding.
+
+    Args:
+        finding: what a row says. Other runs that say something else were not set aside.
+    """
     return next(
         (
             one
             for one in waivers
-            if (one.code, one.suite, one.metric) == (code, suite, metric) and now < one.until
+            if (one.code, one.suite, one.metric) == (code, suite, metric)
+            and now < one.until
+            and (not finding or one.finding in ("", finding))
         ),
         None,
     )

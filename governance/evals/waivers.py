@@ -154,7 +154,7 @@ def waivers_in_force(candidate: Release, policy: GatePolicy) -> list[Waiver]:
     return [
         Waiver(
             code=row.code, suite=row.suite, metric=row.metric, by=row.granted_by_label,
-            reason=row.reason, until=row.expires_at,
+            reason=row.reason, until=row.expires_at, finding=row.finding,
         )
         for row in _open(candidate, policy).filter(expires_at__gt=now())
     ]  # fmt: skip

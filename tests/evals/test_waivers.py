@@ -84,6 +84,18 @@ def test_a_waiver_of_a_guardrail_leaves_the_floor_of_the_same_metric_open() -> N
     assert "floor" not in [row.role for row in other.rows if row.word == "Waived"]
 
 
+def test_what_later_runs_show_was_not_set_aside() -> None:
+    rules = policy(guardrails=[{"metric": "silent_error", "margin_points": 1}], floors=[])
+    first = pair(mended=8, broken=5, good=20, bad=7)
+    (row,) = [r for r in judge_purely(rules, *first, now=NOW).rows if r.role == "guardrail"]
+    held = [waiver(OPEN_ROW, metric="silent_error", finding=row.reason)]
+    again = judge_purely(rules, *first, now=NOW, waivers=held)
+    assert "Waived" in [r.word for r in again.rows]
+    worse = pair(mended=7, broken=6, good=20, bad=7)
+    later = judge_purely(rules, *worse, now=NOW, waivers=held)
+    assert "Waived" not in [r.word for r in later.rows]
+
+
 def test_neither_the_primary_nor_harm_nor_missing_evidence_can_be_set_aside() -> None:
     everything = [
         waiver(code, suite, metric)

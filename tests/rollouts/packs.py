@@ -52,10 +52,12 @@ def rewrite_json(folder: Path, name: str, change: Callable[[Any], None]) -> None
 
 
 def forge_manifest(folder: Path, name: str) -> None:
+    """Mend the manifest after a change of a file, or after its removal."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    data = (folder / name).read_bytes()
+    manifest["files"] = [one for one in manifest["files"] if (folder / one["path"]).exists()]
     for file in manifest["files"]:
         if file["path"] == name:
+            data = (folder / name).read_bytes()
             file["bytes"] = len(data)
             file["sha256"] = "sha256:" + hashlib.sha256(data).hexdigest()
     manifest.pop("digest")

@@ -27,7 +27,7 @@ from governance.rollouts.models import PostMortem, Promotion, Rollback
 from governance.workflows.models import Workflow
 from tests.conftest import TESTER
 from tests.rollouts import packs
-from tests.rollouts.conftest import work
+from tests.rollouts.conftest import open_pilot, work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_key")]
 DAY = timedelta(days=1)
@@ -255,3 +255,28 @@ def test_the_command_writes_a_pack_and_never_over_another_file(
 def test_the_command_says_what_is_wrong(db: None, words: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         call_command("evidence_pack", *words)
+
+
+def test_what_an_earlier_decision_stood_on_is_in_it_too(
+    propose: Callable[..., Promotion], owner: User, tmp_path: Path
+) -> None:
+    """A pilot was opened on one report; its gate was asked again and made another one."""
+    asked = propose(52)
+    first = asked.gate_report_id
+    open_pilot(asked, owner)
+    services.ask_gate_again(asked.pk, actor=owner)
+    work()
+    asked.refresh_from_db()
+    assert asked.gate_report_id != first
+    path = tmp_path / "pack.zip"
+    with path.open("w+b") as out:
+        pack_promotion(asked, out, actor=TESTER)
+    found = packs.check(path)
+    assert found.returncode == 0, found.stdout
+    opened = packs.unpack(path, tmp_path / "opened")
+    reports = {file.stem for file in (opened / "gate-reports").iterdir()}
+    assert {str(first)[7:], str(asked.gate_report_id)[7:]} <= reports
+    lost = opened / "gate-reports" / f"{str(first)[7:]}.json"
+    lost.unlink()
+    packs.forge_manifest(opened, f"gate-reports/{lost.name}")
+    assert "stands on something of gate-reports" in packs.check(opened).stdout

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from governance.audit.models import AuditEvent, AuditQuerySet
+from governance.evals.models import GatePolicy
 from governance.rollouts.models import Approval, LiveChange, Promotion, Rollback
 from governance.rollouts.population import Population, population
 from governance.rollouts.recovery_models import Drill
@@ -89,8 +90,17 @@ def about(promotions: list[int], rollbacks: list[int], drills: list[int]) -> Aud
         "drill": set(drills),
         "evalrun": runs,
         "suiteversion": suites,
-        "gatereport": set(asked.values_list("gate_report", flat=True)),
-        "gatepolicy": set(asked.values_list("gate_policy", flat=True)),
+        "gatereport": {
+            *asked.values_list("gate_report", flat=True),
+            *asked.values_list("approvals__gate_report_digest", flat=True),
+        },
+        "gatepolicy": {
+            *asked.values_list("gate_policy", flat=True),
+            *GatePolicy.objects.filter(
+                workflow__in=asked.values("workflow"),
+                digest__in=asked.values("approvals__gate_policy_digest"),
+            ).values_list("pk", flat=True),
+        },
         "release": {
             *asked.values_list("release", flat=True),
             *asked.values_list("base", flat=True),

@@ -23,6 +23,7 @@ from governance.audit.models import AuditEvent, AuditQuerySet
 from governance.audit.sinks import file_name, file_text
 from governance.common.csv_cells import safe_cell
 from governance.common.errors import GovernanceError
+from governance.evals.models import GatePolicy, GateReport
 from governance.people.models import Signature
 from governance.releases.models import Component, Release
 from governance.rollouts.evidence import facts
@@ -241,6 +242,14 @@ def _add_promotion(pack: Archive, key: int) -> set[str]:
         pack.add_json(f"{here}/eval-runs.json", [facts.run_facts(run) for run in runs])
     if policy is not None:
         pack.add_once(f"gate-policies/{_hex(policy.digest)}.json", policy.content_text)
+    # Earlier decisions may stand on the report and policy of another round.
+    asked_of = {decision["gate_report_digest"] for decision in decisions}
+    for other in GateReport.objects.filter(pk__in=asked_of):
+        pack.add_once(f"gate-reports/{_hex(other.pk)}.json", other.content_text)
+    judged_by = {decision["gate_policy_digest"] for decision in decisions}
+    rules = GatePolicy.objects.filter(workflow=promotion.workflow, digest__in=judged_by)
+    for rule in rules:
+        pack.add_once(f"gate-policies/{_hex(rule.digest)}.json", rule.content_text)
     guards = promotion.guard_decisions.order_by("decided_at", "pk")
     if guards.exists():
         with pack.stream(f"{here}/guard-decisions.jsonl") as file:

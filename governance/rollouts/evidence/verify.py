@@ -419,6 +419,11 @@ def decision_faults(
     ):  # fmt: skip
         if subject.get(field) != decision[field]:
             yield f"says another {field} than was signed"
+    for folder, field in (
+        ("gate-reports", "gate_report_digest"), ("gate-policies", "gate_policy_digest"),
+    ):  # fmt: skip
+        if decision[field] and by_digest(folder, decision[field]) not in names:
+            yield f"stands on something of {folder} that is not in the pack"
     if (subject.get("type"), subject.get("id")) != ("promotion", str(promotion["id"])):
         yield "was signed for something else"
     if subject.get("round") != decision["review_round"]:
