@@ -132,7 +132,8 @@ def repropose_promotion(promotion_id: int, *, actor: User, rationale: str) -> Pr
     if others.exists():
         raise StateConflictError("Another promotion of this workflow is open.")
     if promotion.road == Promotion.Road.PILOT:
-        promotion.road = Promotion.Road.PROMOTION
+        is_maintenance = _is_maintenance(promotion)
+        promotion.road = Promotion.Road.MAINTENANCE if is_maintenance else Promotion.Road.PROMOTION
     _ask(promotion, actor, rationale)
     audit.record(
         "promotion.reproposed", promotion, actor=actor, workflow=promotion.workflow.slug,
@@ -154,10 +155,10 @@ def _ask(promotion: Promotion, actor: User | ApiToken, rationale: str) -> Releas
         raise InvalidInputError("That post-mortem is finished, or of another workflow.")
     blocking = rules.blocking_post_mortem(workflow, promotion.fixes_id)
     if blocking is not None:
-        raise StateConflictError(
-            f"The post-mortem “{blocking.title}” is not finished. Finish it first, or propose"
-            " this promotion as its fix."
-        )
+        way = "Finish it first, or propose this promotion as its fix."
+        if fixes is not None:
+            way = "Finish it first: a promotion is the fix of one post-mortem only."
+        raise StateConflictError(f"The post-mortem “{blocking.title}” is not finished. {way}")
     live = live_release(workflow)
     base = live.release if live else None
     if base is not None and base.pk == release.pk:
@@ -274,7 +275,7 @@ def judge_promotion(promotion_id: int) -> Promotion:
             # report come together, so that who asked at the same time counts no second attempt.
             report = evals.judge(
                 promotion.workflow, promotion.release, promotion.base, policy,
-                is_maintenance=promotion.road == Promotion.Road.MAINTENANCE,
+                is_maintenance=_is_maintenance(promotion),
                 pilot=pilots.gathered(promotion), check=check,
             )  # fmt: skip
             return _take_verdict(promotion_id, promotion.review_round, report)
@@ -284,6 +285,14 @@ def judge_promotion(promotion_id: int) -> Promotion:
 
 class _JudgedMeanwhileError(Exception):
     """Another worker took the verdict of this round."""
+
+
+def _is_maintenance(promotion: Promotion) -> bool:
+    """Nothing has to become better; also where it became a pilot on the way."""
+    if promotion.road != Promotion.Road.PILOT:
+        return promotion.road == Promotion.Road.MAINTENANCE
+    report = promotion.gate_report
+    return report is not None and report.content.get("road") == "maintenance"
 
 
 def _waits_for_gate(promotion: Promotion) -> bool:

@@ -22,7 +22,7 @@ from governance.rollouts import rules, services
 from governance.rollouts.models import Promotion
 from governance.rollouts.proposals import judge_promotion
 from governance.workflows.models import Workflow
-from tests.rollouts.conftest import again, work
+from tests.rollouts.conftest import again, open_pilot, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Propose = Callable[..., Promotion]
@@ -139,3 +139,29 @@ def test_a_promotion_says_who_rolled_it_back(
     found = again(promotion)
     assert found.closed_by_label.startswith(str(analyst))
     assert found.closing_reason == "Customers complain."
+
+
+def test_a_maintenance_change_stays_one_when_it_was_a_pilot_on_the_way(
+    live: Release, make_release: Callable[..., Release], model: Any, builder: User, owner: User
+) -> None:
+    asked_for = services.propose_promotion(
+        make_release(model=model(48)), actor=builder, rationale="The provider retires the model.",
+        road="maintenance",
+    )  # fmt: skip
+    work()
+    assert _road(asked_for) == "maintenance"
+    open_pilot(again(asked_for), owner)
+    services.ask_gate_again(asked_for.pk, actor=owner)
+    work()
+    assert _road(asked_for) == "maintenance"
+    services.stop_pilot(asked_for.pk, actor=owner, reason="Enough was seen.")
+    services.write_stop(asked_for.pk, actor=owner, what_happened="This.", what_next="That.")
+    services.repropose_promotion(asked_for.pk, actor=builder, rationale="Once more.")
+    assert again(asked_for).road == Promotion.Road.MAINTENANCE
+
+
+def _road(promotion: Promotion) -> str:
+    report = again(promotion).gate_report
+    assert report is not None
+    assert report.verdict == "not_enough_evidence"
+    return str(report.content.get("road"))
