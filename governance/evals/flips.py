@@ -30,7 +30,7 @@ KINDS = {
     MENDED: "Mended",
     CHANGED: "Another answer, as good",
     SAME: "The same",
-    UNKNOWN: "Without a score on one side",
+    UNKNOWN: "Without both scores",
 }
 PAGE = 50
 
