@@ -165,13 +165,21 @@ class World:
         self.promotions.append(made.pk)
 
     def judge(self, number: int) -> Promotion:
-        """Do the evals that were asked for, then let the gate judge."""
+        """Do the evals that were asked for, then let the gate judge.
+
+        Where a suite was frozen meanwhile, the gate first asks for runs on its newest version.
+        """
+        self._do_evals()
+        services.judge_promotion(self.promotions[number])
+        self._do_evals()
+        return services.judge_promotion(self.promotions[number])
+
+    def _do_evals(self) -> None:
         waiting = Job.objects.filter(
             kind="evals.run", payload__workflow=self.slug, state=Job.State.WAITING
         )
         for job_id in list(waiting.order_by("pk").values_list("pk", flat=True)):
             assert jobs.run(job_id), Job.objects.get(pk=job_id).error
-        return services.judge_promotion(self.promotions[number])
 
     def delegate(self, giver: str, to: str, start: int, end: int) -> None:
         moment = now()
