@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Case, IntegerField, Q, QuerySet, When
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
-from django.utils.functional import cached_property
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboards.confusion import confusion_of
+from dashboards.eval_trends import share_of, trends
 from dashboards.forms import first_error
 from dashboards.http import UserRequest, act, render_part, workflow_or_404
+from dashboards.run_cases import WorstFirst, said
 from dashboards.run_page import AskForm, ResultsForm, asking, importing, progress
-from dashboards.sparkline import Sparkline, draw_sparkline
 from dashboards.windows import words
 from governance.common.time import now
 from governance.evals import services
 from governance.evals.evaluators import CALLABLE
-from governance.evals.models import EvalRun, Score, SuiteVersion
+from governance.evals.models import EvalRun, SuiteVersion
 from governance.evals.policy import METRICS, SCORE
-from governance.evals.requests import IMPORTED
-from governance.evals.setup_models import EvalTarget
 from governance.jobs.models import Job, Schedule
 from governance.people.permissions import can
 from governance.releases.models import Release
@@ -38,7 +35,6 @@ from governance.workflows.models import Workflow
 
 RUNS_PER_PAGE = 25
 CASES_PER_PAGE = 50
-RELEASES_SHOWN = 12
 FIGURES = (
     ("passed", "Passed everything asked", "share"),
     *(
@@ -63,17 +59,6 @@ class Figure:
     unit: str
     mean: float | None
     n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """How many cases passed, release by release, for one suite of one workflow."""
-
-    workflow: Workflow
-    suite: str
-    points: list[tuple[EvalRun, float, float | None]]  # newest first; run, share, change
-    spark: Sparkline
-    sentence: str
 
 
 def _visible(request: UserRequest) -> QuerySet[EvalRun]:
@@ -105,7 +90,7 @@ def _evals(request: UserRequest, slug: str, *, error: str = "", status: int = 20
     offered = importing(chosen[0], request.user) if len(chosen) == 1 else None
     context: dict[str, object] = {
         "suites": _suites(chosen),
-        "trends": _trends(runs),
+        "trends": trends(runs),
         "schedules": schedules.order_by("next_at"),
         "overdue": list(overdue.filter(kind__startswith="evals.")[:20]),
         "moment": moment,
@@ -201,61 +186,6 @@ def _suites(chosen: list[Workflow]) -> list[dict[str, Any]]:
     ]
 
 
-def _trends(runs: QuerySet[EvalRun]) -> list[Trend]:
-    """Golden and recent suites: the newest finished run of each release."""
-    # Where a workflow has a target, results of another tool are no evidence and no trend.
-    called = Q(suite__workflow__in=EvalTarget.objects.values("workflow")) | Q(
-        suite__workflow__slug__in=list(settings.EVAL_TARGETS)
-    )
-    newest = (
-        runs.filter(
-            state=EvalRun.State.DONE,
-            suite__kind__in=(SuiteVersion.Kind.GOLDEN, SuiteVersion.Kind.RECENT),
-        )
-        .exclude(called, purpose=IMPORTED)
-        .order_by("suite__workflow__name", "suite__kind", "-release__number", "-finished_at", "-pk")
-        .distinct("suite__workflow__name", "suite__kind", "release__number")
-    )
-    grouped: dict[tuple[int, str], list[EvalRun]] = {}
-    for run in newest:
-        grouped.setdefault((run.suite.workflow_id, run.suite.kind), []).append(run)
-    return [trend for group in grouped.values() if (trend := _trend(group[:RELEASES_SHOWN]))]
-
-
-def _trend(group: list[EvalRun]) -> Trend | None:
-    shares = [(run, share) for run in group if (share := _share(run, "passed")) is not None]
-    if not shares:
-        return None
-    points: list[tuple[EvalRun, float, float | None]] = []
-    line: list[float | None] = []  # newest first
-    before = [*shares[1:], None]
-    for (run, share), previous in zip(shares, before, strict=True):
-        # Other cases or another evaluator give another share: no line joins them.
-        same = previous is not None and (
-            (previous[0].suite_id, previous[0].evaluator) == (run.suite_id, run.evaluator)
-        )
-        points.append((run, share, share - previous[1] if previous and same else None))
-        line.extend((share,) if same or previous is None else (share, None))
-    suite = group[0].suite
-    oldest, latest = shares[-1], shares[0]
-    return Trend(
-        workflow=suite.workflow,
-        suite=suite.get_kind_display(),
-        points=points,
-        spark=draw_sparkline(line[::-1]),
-        sentence=(
-            f"Passed: {oldest[1]:.1%} with {oldest[0].release.name} on {oldest[0].suite},"
-            f" {latest[1]:.1%} with {latest[0].release.name} on {latest[0].suite}"
-        ),
-    )
-
-
-def _share(run: EvalRun, metric: str) -> float | None:
-    """The mean of a metric over the cases that report it; None, never zero, where none do."""
-    tally = run.summary.get(metric) if isinstance(run.summary, dict) else None
-    return tally["sum"] / tally["n"] if tally and tally.get("n") else None
-
-
 def _figures(run: EvalRun) -> list[Figure]:
     """What every run reports, then what the workflow's own scorers do."""
     known = {
@@ -267,7 +197,7 @@ def _figures(run: EvalRun) -> list[Figure]:
         for name, unit in known.items()
     ]
     return [
-        Figure(name, label, unit, _share(run, name), (run.summary.get(name) or {}).get("n", 0))
+        Figure(name, label, unit, share_of(run, name), (run.summary.get(name) or {}).get("n", 0))
         for name, label, unit in (*FIGURES, *own)
         if run.summary.get(name, {}).get("n")
     ]
@@ -303,7 +233,7 @@ def _run_page(
         "workflow": run.suite.workflow,
         "figures": _figures(run),
         "page_obj": page,
-        "rows": [(score, _said(score)) for score in page],
+        "rows": [(score, said(score)) for score in page],
         "result": result,
         "results": RESULTS,
         "category": category,
@@ -328,84 +258,8 @@ def _failed(run: EvalRun) -> int:
     return run.scores.filter(error="", passed=False).count()
 
 
-class WorstFirst(Sequence[Score]):
-    """The scores of a run as pages ask for them: what could not run, what did not pass, the rest.
-
-    The few that are wrong are sorted; the many that are right come from the index of the cases'
-    keys, so that a page of a hundred thousand is as near as one of a hundred.
-    """
-
-    def __init__(self, run: EvalRun, scores: QuerySet[Score]) -> None:
-        self._wrong = scores.filter(~Q(error="") | Q(passed=False))
-        self._right = scores.filter(error="").exclude(passed=False)
-        self._suite = run.suite_id
-
-    @cached_property
-    def _all(self) -> int:
-        return self._wrongs + self._right.count()
-
-    def __len__(self) -> int:
-        return self._all
-
-    @cached_property
-    def _wrongs(self) -> int:
-        return self._wrong.count()
-
-    @overload
-    def __getitem__(self, part: int) -> Score: ...
-    @overload
-    def __getitem__(self, part: slice) -> list[Score]: ...
-    def __getitem__(self, part: int | slice) -> Score | list[Score]:
-        if isinstance(part, int):
-            return self[part : part + 1][0]
-        begin, end = part.start or 0, len(self) if part.stop is None else part.stop
-        found: list[Score] = []
-        ranked = self._listed(self._wrong).annotate(
-            rank=Case(
-                When(~Q(error=""), then=0),
-                When(case__must_pass=True, then=1),
-                default=2,
-                output_field=IntegerField(),
-            )
-        )
-        if begin < self._wrongs:
-            found += ranked.order_by("rank", "case__key", "repeat")[begin:end]
-        first, last = max(0, begin - self._wrongs), end - self._wrongs
-        if last > first:
-            found += self._listed(self._right).order_by("case__key", "repeat")[first:last]
-        return found
-
-    def _listed(self, scores: QuerySet[Score]) -> QuerySet[Score]:
-        # The suite is said again for the index of its keys.
-        return scores.select_related("case").filter(case__suite=self._suite)
-
-
 def _distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _said(score: Score) -> list[tuple[str, Any]]:
-    """What was asked, expected and answered, in this order."""
-    answered = score.output if isinstance(score.output, dict) else {"answer": score.output}
-    return [
-        ("Asked", score.case.input),
-        ("Expected", score.case.expected),
-        ("Answered", answered or None),
-        *([("Scored", _scorers_of(score))] if score.metrics else []),
-    ]
-
-
-def _scorers_of(score: Score) -> dict[str, str]:
-    """What each scorer of the workflow found, and why."""
-    notes = score.notes
-    return {name: _value(value, notes.get(name, "")) for name, value in score.metrics.items()}
-
-
-def _value(value: Any, note: str) -> str:
-    said = "does not apply" if value is None else f"{value:.4g}"
-    if isinstance(value, bool):
-        said = "yes" if value else "no"
-    return f"{said}: {note}" if note else said
 
 
 urlpatterns: list[URLPattern] = [
